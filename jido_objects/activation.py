@@ -1,0 +1,527 @@
+"""One live object in a host's memory: its mailbox, its turns, and what of them is committed.
+
+Invariants. One turn at a time, in order of arrival. The next turn starts when the last one has returned, on the state in
+memory; what a turn lets others see (reply, error, outputs) waits until its row and all rows before it are committed. When
+a commit fails, the activation is dropped with everything that waited on it; nothing of it was observable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from . import refusals
+from .definition import Definition, Method
+from .errors import (
+    CallFailed,
+    CallIdReused,
+    CorruptObject,
+    DeadlineExceeded,
+    InvalidValue,
+    NewerVersion,
+    ObjectException,
+    Overloaded,
+    ResultTooLarge,
+    StateError,
+    StateTooLarge,
+    TurnTimeout,
+)
+from .limits import LOOP_HELD_SECONDS, RESULT_BYTES, SNAPSHOT_SECONDS
+from .state import State, current_turn
+from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
+from .turns import Call, Name, Turn, describe
+
+if TYPE_CHECKING:
+    from .durable import DurableObject
+    from .host import Host
+
+logger = logging.getLogger("jido_objects.turn")
+
+CANCEL_GRACE = 1.0
+"""Seconds that a cancelled turn has to end before its activation is dropped under it."""
+
+
+class Status(Enum):
+    THAWING = auto()
+    LIVE = auto()
+    GONE = auto()
+
+
+class Answer:
+    """What a finished turn lets out, and to whom."""
+
+    __slots__ = ("after", "call", "error", "result")
+
+    def __init__(self, call: Call, result: Any, error: BaseException | None, after: list[Callable[[], None]] | None) -> None:
+        self.call = call
+        self.result = result
+        self.error = error
+        self.after = after
+
+
+class Pending:
+    """A finished turn whose row is not committed yet, and what waits on it."""
+
+    __slots__ = ("answer", "entry", "followers", "size", "snapshot")
+
+    def __init__(self, entry: Entry, answer: Answer) -> None:
+        self.entry = entry
+        self.answer = answer
+        self.followers: list[Answer] | None = None
+        self.snapshot: Snapshot | None = None
+        self.size = len(entry.delta) + (len(entry.result) if entry.result else 0) + 100
+
+
+class Activation:
+    """See the module. Everything here runs on the host's loop."""
+
+    __slots__ = (
+        "absent_quota", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
+        "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
+        "tail_bytes", "task", "turn", "unsent",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, definition: Definition, name: Name) -> None:
+        self.host = host
+        self.definition = definition
+        self.options = definition.options
+        self.name = name
+        self.status = Status.THAWING
+        self.calls: dict[str | Call, Call] = {}
+        """Every unanswered call, by id; queries by themselves, since their ids are not remembered."""
+        self.mailbox: deque[Call] = deque()
+        self.unsent: list[Pending] = []
+        self.in_flight: list[Pending] = []
+        self.last: Pending | None = None
+        """The newest uncommitted row: what a read that sees it must wait for."""
+        self.turn: Turn | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.closed: asyncio.Future[list[Call]] | None = None
+        self.object_id: int | None = None
+        self.absent_quota = 0
+        self.epoch = self.seq = self.head_seq = self.head_epoch = 0
+        self.tail = self.tail_bytes = 0
+        self.size_bound = 0
+        self.last_snapshot = 0.0
+        self.last_used = host.clock.monotonic()
+        self.instance: DurableObject
+        self.state: State
+
+    # -------------------------------------------------------------------------------------------- into memory
+
+    def _embody(self) -> None:
+        instance = object.__new__(self.definition.cls)
+        object.__setattr__(instance, "_jido", self)
+        values = instance.__dict__
+        for name, default in self.definition.transients.items():
+            values[name] = default.copy() if isinstance(default, dict | list | set) else default
+        self.instance = instance
+        self.state = State(self.definition.shape, values, describe(self.name))
+
+    def embody_absent(self) -> None:
+        """An object that has no row: defaults, for the calls that were waiting when the store said so."""
+        self._embody()
+        self.state.reset()
+        self.object_id = None
+        self.epoch, self.seq, self.head_seq, self.head_epoch = 1, 0, 0, 1
+
+    def embody(self, object_id: int, epoch: int, loaded: Loaded) -> None:
+        """An object as it rests. Raises ``CorruptObject`` or ``NewerVersion``."""
+        self._embody()
+        self.object_id = object_id
+        self.epoch = epoch
+        self.seq, self.head_seq, self.head_epoch = loaded.head_seq, loaded.head_seq, loaded.head_epoch
+        self.size_bound = rebuild(self.state, self.definition, self.name, loaded)
+        self.tail = len(loaded.tail)
+        self.tail_bytes = sum(len(entry.delta) for entry in loaded.tail)
+
+    # -------------------------------------------------------------------------------------------- the input gate
+
+    def accept(self, call: Call) -> None:
+        """Take a call into the mailbox, or answer at once why not."""
+        token = call.call_id if call.method.recorded else call
+        earlier = self.calls.get(token)
+        if earlier is not None:
+            if earlier.digest != call.digest:
+                call.fail(CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
+            else:
+                earlier.follow(call.reply)
+            return
+        if len(self.calls) >= self.options.max_mailbox:
+            call.fail(Overloaded(describe(self.name), self.options.max_mailbox, call_id=call.call_id))
+            return
+        self.calls[token] = call
+        self.mailbox.append(call)
+        if self.status is Status.LIVE:
+            if call.lookup:
+                self.host.look_up(self, call)
+            if self.turn is None:
+                self.pump()
+
+    def accept_first(self, calls: list[Call]) -> None:
+        """Put calls that run again before all others; whoever has asked with the same id meanwhile follows them."""
+        for call in reversed(calls):
+            token = call.call_id if call.method.recorded else call
+            later = self.calls.get(token)
+            if later is not None and later is not call:
+                self.mailbox.remove(later)
+                call.follow(later.reply)
+                for reply in later.followers or ():
+                    call.follow(reply)
+            self.calls[token] = call
+            self.mailbox.appendleft(call)
+
+    def go_live(self) -> None:
+        """Start to execute what waits."""
+        self.status = Status.LIVE
+        if self.object_id is not None:
+            for call in self.mailbox:
+                if call.lookup:
+                    self.host.look_up(self, call)
+        self.pump()
+
+    def pump(self) -> None:
+        """Execute calls until the mailbox is empty, or the head of it must wait."""
+        while self.turn is None and self.status is Status.LIVE:
+            if self.object_id is None and self.seq == 0:
+                # An answer from defaults holds only for calls that were here when the store was asked.
+                if self.absent_quota == 0:
+                    self.host.absent_done(self)
+                    return
+                self.absent_quota -= 1
+            if not self.mailbox or self.mailbox[0].waiting:
+                return
+            self._execute(self.mailbox.popleft())
+
+    def withdraw(self, call: Call) -> None:
+        """The caller's time is up: answer for certain if the call has not started."""
+        if not call.started and call in self.mailbox:
+            self.mailbox.remove(call)
+            self._fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
+            if self.turn is None:
+                self.pump()
+
+    # -------------------------------------------------------------------------------------------- turns
+
+    def turn_now(self) -> Turn:
+        """The open turn of the running code; raises ``StateError``."""
+        turn = self.turn
+        if turn is None or current_turn.get() is not turn:
+            raise StateError(f"{describe(self.name)}: self.turn and self.now() exist only inside a method call.")
+        return turn
+
+    def _execute(self, call: Call) -> None:
+        host = self.host
+        started = host.clock.monotonic()
+        self.last_used = started
+        if call.recorded is not None:
+            self._answer_recorded(call)
+            return
+        if started >= call.deadline:
+            self._fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
+            return
+        call.started = True
+        method = call.method
+        turn = self.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
+        on_create = self.definition.hooks.get("on_create") if self.seq == 0 and not method.query else None
+        if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
+            self.task = host.spawn_turn(self._execute_async(call, turn, on_create))
+            return
+        token = current_turn.set(turn)
+        host.holding = (started, call)
+        self.state.begin(turn)
+        try:
+            if on_create is not None:
+                on_create(self.instance)
+            result = method.function(self.instance, *call.args, **call.kwargs) if call.kwargs else method.function(self.instance, *call.args)
+            self._complete(call, turn, result)
+        except BaseException as error:
+            self._abort(call, turn, error)
+        finally:
+            current_turn.reset(token)
+            self.turn = None
+            host.holding = None
+            if host.clock.monotonic() - started > LOOP_HELD_SECONDS:
+                host.held_too_long(call, host.clock.monotonic() - started)
+
+    async def _execute_async(self, call: Call, turn: Turn, on_create: Callable[[Any], Any] | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        current_turn.set(turn)
+        timed_out = False
+
+        def expire() -> None:
+            nonlocal timed_out, timer
+            if not timed_out:
+                timed_out = True
+                task.cancel()
+                timer = loop.call_later(CANCEL_GRACE, expire)
+            elif not turn.ended:
+                # The coroutine swallowed its cancellation: whatever it still does finds its turn closed.
+                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
+                self.turn = None
+                self.host.drop(self, f"{call} did not end when it was cancelled")
+
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.options.turn_timeout, expire)
+        self.state.begin(turn)
+        try:
+            async with self.host.turn_scope():
+                if on_create is not None:
+                    made = on_create(self.instance)
+                    if asyncio.iscoroutine(made):
+                        await made
+                result = call.method.function(self.instance, *call.args, **call.kwargs)
+                if call.method.is_async:
+                    result = await result
+            if turn.ended:
+                return
+            if timed_out:
+                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
+            else:
+                self._complete(call, turn, result)
+        except BaseException as error:
+            if turn.ended:
+                return
+            if timed_out:
+                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
+            else:
+                self._abort(call, turn, error)
+        finally:
+            timer.cancel()
+            if self.task is task:
+                self.task = None
+                self.turn = None
+                if self.status is Status.LIVE:
+                    # Not from here: the turns that follow must not run in this turn's context.
+                    self.host.soon(self.pump)
+
+    def _complete(self, call: Call, turn: Turn, result: Any) -> None:
+        """A method returned: check, encode, queue its row. Whatever raises here rolls the turn back."""
+        method, state = call.method, self.state
+        if state.dirty and "clean" in self.definition.hooks:
+            self.definition.hooks["clean"](self.instance)
+        try:
+            result = method.result.copy(result, method.label)
+        except InvalidValue as error:
+            self._abort(call, turn, error, own=True)
+            return
+        own_id = call.own_id and method.recorded
+        delta = state.delta() if state.dirty else "[]"
+        changed = delta != "[]"
+        absent = self.object_id is None and self.seq == 0
+        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
+            state.rollback()
+            turn.ended = True
+            self._deliver(call, result, None, turn.after)
+            return
+        encoded = method.result.encode(result)
+        if len(encoded) > RESULT_BYTES:
+            self._abort(call, turn, ResultTooLarge(method.label, len(encoded), RESULT_BYTES), own=True)
+            return
+        if self.size_bound + len(delta) > self.options.max_state_bytes:
+            size = len(state.document())
+            if size > self.options.max_state_bytes:
+                self._abort(call, turn, StateTooLarge(describe(self.name), size, self.options.max_state_bytes), own=True)
+                return
+            self.size_bound = size - len(delta)
+        state.commit()
+        turn.ended = True
+        self.size_bound += len(delta)
+        self._queue(EntryKind.TURN, call, turn, delta, encoded, result, None)
+
+    def _abort(self, call: Call, turn: Turn, error: BaseException, *, own: bool = False) -> None:
+        """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
+        self.state.rollback()
+        turn.ended = True
+        turn.after = None
+        if isinstance(error, ObjectException):
+            encoded = refusals.encode(error)
+            if encoded is None:
+                logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error)
+                error = CallFailed(str(call), type(error).__name__, f"{error} (its arguments cannot be encoded: {error.args!r})")
+            else:
+                error = refusals.rebuild(encoded)
+                own_id = call.own_id and call.method.recorded
+                absent = self.object_id is None and self.seq == 0
+                if self.host.policy(self.options.kind).writes(changed=False, outputs=False, own_id=own_id, refused=True, absent=absent):
+                    self._queue(EntryKind.REFUSAL, call, turn, "[]", encoded, None, error)
+                    return
+        elif not own:
+            error = self._failed(call, error)
+        self._deliver(call, None, error, None)
+
+    def _failed(self, call: Call, error: BaseException) -> CallFailed:
+        text = str(error)
+        if type(error).__name__ == "SynchronousOnlyOperation":
+            text = "the ORM cannot run in a plain `def` turn, which runs on the host's loop. Add @transactional to the method, or make it `async def` and use the async ORM"
+        logger.error("%s raised %s", call, type(error).__name__, exc_info=error)
+        return CallFailed(str(call), type(error).__name__, text)
+
+    # -------------------------------------------------------------------------------------------- the output gate
+
+    def _queue(
+        self, kind: EntryKind, call: Call, turn: Turn, delta: str, encoded: str | None, result: Any, error: BaseException | None
+    ) -> None:
+        self.seq += 1
+        entry = Entry(
+            self.seq, kind, turn.now, call.call_id, call.own_id, call.method.name, call.digest, delta, encoded, self.options.version, call.user
+        )
+        pending = Pending(entry, Answer(call, result, error, turn.after))
+        self.tail += 1
+        self.tail_bytes += len(delta)
+        if self.tail >= self.options.snapshot_every and self._snapshot_is_due():
+            pending.snapshot = self._snapshot()
+        self.unsent.append(pending)
+        self.last = pending
+        self.host.pipeline.push(self)
+
+    def _deliver(self, call: Call, result: Any, error: BaseException | None, after: list[Callable[[], None]] | None) -> None:
+        """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
+        answer = Answer(call, result, error, after)
+        if self.last is not None:
+            if self.last.followers is None:
+                self.last.followers = [answer]
+            else:
+                self.last.followers.append(answer)
+        elif self.object_id is None:
+            self.let_out(answer)
+        elif not self.host.trusted():
+            self.host.distrust(self, call)
+        elif call.confirmed:
+            self.host.confirm(self, answer)
+        else:
+            self.let_out(answer)
+
+    def committed(self, pendings: list[Pending], object_id: int) -> None:
+        """These rows are in the journal: let out what waited on them."""
+        self.object_id = object_id
+        self.head_seq = pendings[-1].entry.seq
+        self.head_epoch = self.epoch
+        self.in_flight = []
+        if self.last is pendings[-1]:
+            self.last = None
+        for pending in pendings:
+            self.let_out(pending.answer)
+            if pending.followers is not None:
+                for follower in pending.followers:
+                    self.let_out(follower)
+            if pending.snapshot is not None:
+                snapshot = pending.snapshot
+                self.host.pipeline.keep(Snapshot(object_id, snapshot.seq, snapshot.epoch, snapshot.document, snapshot.version))
+
+    def let_out(self, answer: Answer) -> None:
+        """Answer a call and run what was to leave with it."""
+        self._answer(answer.call, answer.result, answer.error)
+        if answer.after is not None:
+            for action in answer.after:
+                self.host.run_after(action)
+
+    def _answer_recorded(self, call: Call) -> None:
+        recorded = call.recorded
+        assert recorded is not None
+        if recorded.digest != call.digest:
+            self._fail(call, CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
+            return
+        result, error = replayed(call.method, recorded.kind, recorded.result)
+        self._answer(call, result, error)
+
+    def _answer(self, call: Call, result: Any, error: BaseException | None) -> None:
+        self.calls.pop(call.call_id if call.method.recorded else call, None)
+        if error is None:
+            call.answer(result)
+        else:
+            call.fail(error)
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        self._answer(call, None, error)
+
+    # -------------------------------------------------------------------------------------------- out of memory
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, runs or is uncommitted."""
+        return not self.calls and self.turn is None and not self.unsent and not self.in_flight and self.status is Status.LIVE
+
+    def _snapshot_is_due(self) -> bool:
+        now = self.host.clock.monotonic()
+        # Encoding costs what the state weighs: a large state waits until its tail is worth it.
+        if now - self.last_snapshot < SNAPSHOT_SECONDS:
+            return False
+        return self.tail_bytes * 4 >= self.size_bound or self.tail >= self.options.snapshot_every * 16
+
+    def _snapshot(self) -> Snapshot:
+        document = self.state.document()
+        self.last_snapshot = self.host.clock.monotonic()
+        self.size_bound = len(document)
+        self.tail = self.tail_bytes = 0
+        return Snapshot(self.object_id or 0, self.seq, self.epoch, document, self.options.version)
+
+    def farewell_snapshot(self) -> Snapshot | None:
+        """A snapshot worth writing before memory is dropped: only when idle, so that the state is the committed one."""
+        if self.object_id is None or self.tail < min(8, self.options.snapshot_every):
+            return None
+        return self._snapshot()
+
+    def leave(self) -> list[Call]:
+        """Leave memory; returns the calls that were not applied, in order. Rows in flight are the pipeline's to settle."""
+        self.status = Status.GONE
+        if self.task is not None:
+            self.task.cancel()
+        redo: list[Call] = []
+        for pending in self.in_flight:
+            redo.extend(answer.call for answer in pending.followers or ())
+            pending.followers = None
+        for pending in self.unsent:
+            redo.append(pending.answer.call)
+            redo.extend(answer.call for answer in pending.followers or ())
+        if self.turn is not None and not self.turn.ended:
+            redo.append(self.turn.call)
+            self.turn.ended = True
+        redo.extend(self.mailbox)
+        self.unsent = []
+        self.mailbox.clear()
+        self.last = None
+        return redo
+
+
+def rebuild(state: State, definition: Definition, name: Name, loaded: Loaded) -> int:
+    """Fill ``state`` from a snapshot and its tail; returns a bound on its encoded size."""
+    version = max([entry.version for entry in loaded.tail] + ([loaded.snapshot.version] if loaded.snapshot else []), default=0)
+    if version > definition.options.version:
+        raise NewerVersion(describe(name), version, definition.options.version)
+    seq = 0
+    where = "its snapshot"
+    try:
+        if loaded.snapshot is None:
+            state.reset()
+            size = 0
+        else:
+            state.restore(loaded.snapshot.document)
+            seq = loaded.snapshot.seq
+            size = len(loaded.snapshot.document)
+        for entry in loaded.tail:
+            where = f"journal row {entry.seq}"
+            if entry.seq != seq + 1:
+                raise CorruptObject(describe(name), f"its journal has row {entry.seq} after {seq}")
+            seq = entry.seq
+            if entry.delta != "[]":
+                state.replay(entry.delta)
+                size += len(entry.delta)
+    except (ValueError, TypeError, LookupError, InvalidValue) as error:
+        raise CorruptObject(describe(name), f"{where} cannot be read: {error}") from error
+    if seq != loaded.head_seq:
+        raise CorruptObject(describe(name), f"its journal ends at {loaded.head_seq}, what was read of it at {seq}")
+    return size
+
+
+def replayed(method: Method, kind: EntryKind, encoded: str | None) -> tuple[Any, BaseException | None]:
+    """The answer that a journal row recorded."""
+    if kind is EntryKind.REFUSAL:
+        return None, refusals.rebuild(encoded or "")
+    return (None if encoded is None else method.result.decode(encoded)), None
+

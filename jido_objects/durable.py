@@ -1,0 +1,148 @@
+"""``DurableObject``: the class a developer subclasses, and the decorators of its methods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from . import keys
+from .definition import Definition, did_you_mean, marks_of
+from .errors import DefinitionError, InvalidKey, StateError, UndeclaredAttribute
+from .refs import Ref
+from .turns import TurnInfo
+
+if TYPE_CHECKING:
+    from .activation import Activation
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def query(function: F) -> F:
+    """Mark a method as read-only: it is never recorded, and writing state in it raises ``StateError``."""
+    marks_of(function).query = True
+    return function
+
+
+def expose(function: F) -> F:
+    """Mark a method as callable from browsers. Without it, a method is callable from server code only."""
+    marks_of(function).expose = True
+    return function
+
+
+class DurableObject:
+    """Subclass it; every key of the subclass is one object in the whole deployment.
+
+    Annotated attributes are its state, methods are its calls. One call runs at a time, in order of arrival; a call is
+    answered after its changes are committed, and an exception leaves the state as it was. Instances are made by the
+    runtime: outside, use ``Type.at(key)``.
+
+    Hooks, all optional: ``on_create`` (in the turn that creates the object), ``on_thaw`` (each time it comes into memory;
+    may set ``Transient`` attributes only), ``clean`` (before each commit; raise to refuse it).
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_jido")
+
+    _jido: Activation
+    _jido_definition: ClassVar[Definition]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A class made inside a function may name that function's own classes in its annotations.
+        frame = sys._getframe(1)
+        namespace = {cls.__name__: cls, **(frame.f_locals if frame.f_locals is not frame.f_globals else {})}
+        definition = Definition(cls, _RESERVED, namespace)
+        cls._jido_definition = definition
+        if not definition.options.abstract:
+            Definition.register(definition)
+
+    def __init__(self) -> None:
+        raise StateError(f"{type(self).__name__} is not made by hand: use {type(self).__name__}.at(key) and call its methods through that ref.")
+
+    # -------------------------------------------------------------------------------------------- outside
+
+    @classmethod
+    def at(cls, *parts: object) -> Ref[Self]:
+        """The ref of one object. Does no I/O.
+
+        Parts are strings, integers, UUIDs or saved model instances (their pk); several are escaped and joined by ``/``.
+        Raises ``InvalidKey``.
+        """
+        definition = cls._jido_definition
+        names = definition.options.key
+        if names is not None and len(parts) != len(names):
+            wanted = ", ".join(names) or "nothing: it is a singleton"
+            raise InvalidKey(f"{cls.__name__}.at() takes {wanted}; {len(parts)} parts were given.")
+        if definition.options.abstract:
+            raise InvalidKey(f"{cls.__name__} is abstract (Meta.abstract): use one of its subclasses.")
+        if names is None and not parts:
+            raise InvalidKey(f"{cls.__name__}.at() needs a key. An object type with one object sets Meta.key = ().")
+        return Ref(definition, keys.join(parts))
+
+    # -------------------------------------------------------------------------------------------- inside
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self._jido.name[1]
+
+    @property
+    def key_parts(self) -> tuple[str, ...]:
+        """The key's parts, unescaped."""
+        return () if self._jido.definition.options.key == () else keys.split(self._jido.name[1])
+
+    @property
+    def ref(self) -> Ref[Self]:
+        """This object's own ref, to be passed to others."""
+        return Ref(self._jido.definition, self._jido.name[1])
+
+    @property
+    def seq(self) -> int:
+        """How many turns are in the object's journal, finished ones of this process included."""
+        return self._jido.seq
+
+    @property
+    def turn(self) -> TurnInfo:
+        """The call that is being executed; raises ``StateError`` outside a turn."""
+        return self._jido.turn_now().info()
+
+    def now(self) -> datetime:
+        """The time of this turn, aware, in UTC; constant within the turn."""
+        return self._jido.turn_now().now
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        activation = self._jido
+        if name in activation.definition.shape:
+            activation.state.set(name, value)
+        elif name in activation.definition.transients:
+            self.__dict__[name] = value
+        else:
+            raise _undeclared(self, name)
+
+    def __delattr__(self, name: str) -> None:
+        raise StateError(f"{type(self).__name__}.{name} cannot be deleted: assign its empty value instead.")
+
+    def __getattr__(self, name: str) -> Any:
+        raise _undeclared(self, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._jido.name[1]!r} at seq {self._jido.seq}>"
+
+    def __reduce__(self) -> Any:
+        raise DefinitionError(f"A {type(self).__name__} lives in one process: pass its ref (self.ref) instead of the object.")
+
+
+def _undeclared(instance: DurableObject, name: str) -> UndeclaredAttribute:
+    definition = type(instance)._jido_definition
+    known = [*definition.shape, *definition.transients, *definition.method_names()]
+    return UndeclaredAttribute(type(instance).__name__, name, did_you_mean(name, known))
+
+
+# Names of the base class, those of later versions included: a subclass that used one would break on upgrade.
+_RESERVED = frozenset(name for name in vars(DurableObject) if not name.startswith("__")) | frozenset(
+    {
+        "AlreadyExists", "DoesNotExist", "alarms", "broadcast", "connections", "destroy", "history", "objects", "on_commit",
+        "schedule", "send", "start", "unschedule",
+    }
+)  # fmt: skip

@@ -1,0 +1,586 @@
+"""The host: the objects that one process has in memory, and the term in whose name it writes.
+
+Everything here runs on one event loop and knows neither threads nor Django, so that a simulation can drive several hosts
+on one virtual clock. A call comes in by ``dispatch``; its object's activation is found, or thawed: look up the row, bury
+the owner if it is dead, claim, and read snapshot and tail in a later statement.
+
+A host whose term was buried drops everything, takes a new term and goes on; calls that were not applied are run again,
+calls whose outcome is unknown are looked up in the journal first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID, uuid4
+
+from . import limits
+from .activation import Activation, Answer, Status, rebuild
+from .clock import Clock
+from .definition import Definition
+from .errors import CallFailed, HostStopped, JidoError, NotHosting, OutcomeUnknown, OwnedElsewhere, OwnershipLost, ReentrantCall, StoreError, StoreUnavailable
+from .lease import Lease
+from .pipeline import Pipeline
+from .policy import POLICIES, Policy
+from .state import State
+from .stores.protocol import Claim, Found, Loaded, Owner, Recorded, Store, TermEnded, TermInfo
+from .turns import Call, Name, describe
+
+logger = logging.getLogger("jido_objects.host")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+PATIENCE = 5.0
+"""Seconds for which a store that does not answer is tried again before waiting calls are told."""
+REDO_LIMIT = 12
+"""How often a call is run again after its activation was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What a host must be told. Seconds and counts."""
+
+    lease_seconds: float = limits.LEASE_SECONDS
+    stall_seconds: float = limits.STALL_SECONDS
+    max_activations: int = limits.ACTIVATIONS
+    may_host: bool = True
+    paused: bool = False
+
+
+class Batcher(Generic[K, V]):
+    """Turns many small questions into few statements: what is asked while one is under way travels in the next."""
+
+    def __init__(self, fetch: Callable[[list[K]], Awaitable[list[V]]], spawn: Callable[[Coroutine[Any, Any, None]], Any], most: int = 256) -> None:
+        self._fetch = fetch
+        self._spawn = spawn
+        self._most = most
+        self._waiting: list[tuple[K, asyncio.Future[V]]] = []
+        self._busy = False
+
+    def ask(self, question: K) -> asyncio.Future[V]:
+        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if not self._busy:
+            self._busy = True
+            self._spawn(self._run())
+        return future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                try:
+                    answers = await self._fetch([question for question, _ in asked])
+                except BaseException as error:
+                    for _, future in asked:
+                        if not future.done():
+                            future.set_exception(error if isinstance(error, Exception) else StoreUnavailable("the host is stopping"))
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for (_, future), answer in zip(asked, answers, strict=True):
+                        if not future.done():
+                            future.set_result(answer)
+        finally:
+            self._busy = False
+
+
+def _no_scope() -> AbstractAsyncContextManager[Any]:
+    return contextlib.nullcontext()
+
+
+def _nothing_proven(info: TermInfo) -> bool:
+    return False
+
+
+class Host:
+    """See the module."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: HostSettings | None = None,
+        *,
+        info: TermInfo | None = None,
+        proven_dead: Callable[[TermInfo], bool] = _nothing_proven,
+        turn_scope: Callable[[], AbstractAsyncContextManager[Any]] = _no_scope,
+        held_stack: Callable[[], str] = str,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings or HostSettings()
+        self.info = info or TermInfo()
+        self.turn_scope = turn_scope
+        self.lease: Lease | None = None
+        self.pipeline: Pipeline = None  # type: ignore[assignment]  # there is one before the first activation lives
+        self.activations: dict[Name, Activation] = {}
+        """In order of last use, the least recent first."""
+        self.holding: tuple[float, Call] | None = None
+        """The synchronous turn that runs now and when it began; read by the watchdog's thread."""
+        self.stopping = False
+        self._proven_dead = proven_dead
+        self._held_stack = held_stack
+        self._context = contextvars.Context()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._trust_returned = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
+        self._loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
+        self._recalling: Batcher[tuple[int, str], Recorded | None] = Batcher(store.recall, self.spawn)
+        self._confirming: Batcher[UUID, bool] = Batcher(self._confirm_terms, self.spawn)
+
+    # -------------------------------------------------------------------------------------------- a term's life
+
+    async def start(self) -> None:
+        """Open the store. Raises what is wrong with it. A term is taken when the first object is needed."""
+        await self.store.open()
+        self._started_at = self.clock.monotonic()
+        self._sweeper = self.spawn(self._sweep())
+
+    async def _term(self) -> Lease:
+        """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
+        while self.lease is None:
+            if self._starting is None or self._starting.done():
+                self._starting = self.spawn(self._begin_term())
+            await asyncio.shield(self._starting)
+        return self.lease
+
+    async def _begin_term(self) -> None:
+        term = uuid4()
+        lease = Lease(term, self.settings.lease_seconds, self.clock, runs_out=self.store.liveness_by_lease)
+        attempted_at = self.clock.monotonic()
+        await self.store.begin_term(term, self.info, lease.seconds)
+        lease.confirm(attempted_at)
+        self.pipeline = Pipeline(self, self.store, await self.store.writer(term))
+        self.pipeline.start()
+        self.lease = lease
+        logger.info("Hosting objects as term %s", term)
+
+    def term_lost(self, which: Pipeline | Lease) -> None:
+        """Others have buried this term: what was in memory is theirs now."""
+        lease = self.lease
+        if lease is None or self.stopping or (which is not lease and which is not self.pipeline):
+            return
+        logger.warning("Term %s was buried; this host drops its objects and takes a new term", lease.term)
+        self.lease = None
+        old = self.pipeline
+        for activation in list(self.activations.values()):
+            self.drop(activation, "its term has ended")
+        self.spawn(old.finish())
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Finish what runs, write what is finished, bury the own term. Idempotent."""
+        if self.stopping:
+            return
+        self.stopping = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained(), grace)
+        for activation in list(self.activations.values()):
+            for call in self._remove(activation):
+                call.fail(HostStopped(str(call), call_id=call.call_id))
+            for pending in activation.in_flight:
+                call = pending.answer.call
+                call.fail(OutcomeUnknown(str(call), "the host stopped", call_id=call.call_id))
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            await self.pipeline.stop()
+            try:
+                await self.store.bury(lease.term, proven=True)
+            except (StoreError, TermEnded) as error:
+                logger.warning("Term %s was not buried at the end; its lease will run out: %s", lease.term, error)
+        for task in list(self._tasks):
+            if task is not asyncio.current_task():
+                task.cancel()
+        await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()), return_exceptions=True)
+        await self.store.close()
+
+    async def _drained(self) -> None:
+        while any(not activation.idle for activation in self.activations.values()):
+            await asyncio.sleep(0.005)
+        if self.lease is not None:
+            for activation in self.activations.values():
+                snapshot = activation.farewell_snapshot()
+                if snapshot is not None:
+                    self.pipeline.keep(snapshot)
+            await self.pipeline.quiet()
+
+    # -------------------------------------------------------------------------------------------- trust
+
+    def trusted(self) -> bool:
+        lease = self.lease
+        return lease is not None and lease.trusted()
+
+    def renewed(self) -> None:
+        """The keeper has renewed the lease."""
+        self._trust_returned.set()
+
+    def distrust(self, activation: Activation, call: Call) -> None:
+        """The trust window has closed: answer nothing from memory, forget what is there."""
+        logger.warning("The lease was not renewed in time; %d objects are dropped until it is", len(self.activations))
+        self._trust_returned.clear()
+        # Its turn has ended, but it was not answered: run it again where the state can be believed.
+        activation.mailbox.appendleft(call)
+        for other in list(self.activations.values()):
+            self.drop(other, "the trust window has closed")
+
+    def confirm(self, activation: Activation, answer: Answer) -> None:
+        """Let a read out once the store has said that this term still lives."""
+
+        async def ask() -> None:
+            lease = self.lease
+            try:
+                alive = lease is not None and await self._confirming.ask(lease.term)
+            except JidoError as error:
+                activation.let_out(Answer(answer.call, None, error, None))
+                return
+            if alive and activation.status is Status.LIVE:
+                activation.let_out(answer)
+            else:
+                self._redo(activation.name, [answer.call])
+
+        self.spawn(ask())
+
+    async def _confirm_terms(self, terms: list[UUID]) -> list[bool]:
+        alive = {term: await self.store.renew(term, self.settings.lease_seconds) for term in set(terms)}
+        return [alive[term] for term in terms]
+
+    # -------------------------------------------------------------------------------------------- calls
+
+    def dispatch(self, call: Call) -> None:
+        """Bring a call to its object."""
+        if call.chain and call.name in call.chain:
+            chain = " → ".join([*(describe(name) for name in call.chain), call.link()])
+            call.fail(
+                ReentrantCall(
+                    f"{chain}: {describe(call.name)} is waiting for this very chain, so the call could never start. "
+                    f"Use `self`'s methods directly, return first and call then, or use cast.",
+                    call_id=call.call_id,
+                )
+            )
+            return
+        if self.stopping:
+            call.fail(HostStopped(str(call), call_id=call.call_id))
+            return
+        activations = self.activations
+        activation = activations.pop(call.name, None)
+        if activation is None:
+            activation = self._activation(call.name)
+        else:
+            activations[call.name] = activation
+        activation.accept(call)
+
+    def withdraw(self, call: Call) -> None:
+        """The caller's time is up: if the call has not started, answer so for certain."""
+        activation = self.activations.get(call.name)
+        if activation is not None:
+            activation.withdraw(call)
+
+    def look_up(self, activation: Activation, call: Call) -> None:
+        """Learn whether this call id has been applied before; the call waits at its place in the mailbox."""
+        object_id = activation.object_id
+        if object_id is None:
+            return
+        call.waiting = True
+
+        async def ask() -> None:
+            try:
+                call.recorded = await self._ask(lambda: self._recalling.ask((object_id, call.call_id)))
+            except StoreError as error:
+                call.waiting = False
+                if call in activation.mailbox:
+                    activation.mailbox.remove(call)
+                    activation.let_out(Answer(call, None, error, None))
+            call.waiting = False
+            if activation.status is Status.LIVE and activation.turn is None:
+                activation.pump()
+
+        self.spawn(ask())
+
+    def policy(self, kind: str) -> Policy:
+        return POLICIES[kind]
+
+    def run_after(self, action: Callable[[], None]) -> None:
+        """Run what a turn left to be done after its commit."""
+        try:
+            action()
+        except Exception:
+            logger.exception("An action after a commit failed")
+
+    # -------------------------------------------------------------------------------------------- into memory
+
+    def _activation(self, name: Name) -> Activation:
+        if len(self.activations) >= self.settings.max_activations:
+            self._evict()
+        activation = Activation(self, Definition.of(name[0]), name)
+        self.activations[name] = activation
+        self.spawn(self._thaw(activation, None))
+        return activation
+
+    async def _thaw(self, activation: Activation, before: Activation | None) -> None:
+        if before is not None and before.closed is not None:
+            # Its rows in flight decide what this one will find.
+            activation.accept_first(await before.closed)
+        try:
+            if activation.mailbox:
+                await self._ask(lambda: self._thaw_once(activation))
+            elif self.activations.get(activation.name) is activation:
+                del self.activations[activation.name]
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not isinstance(error, JidoError):
+                logger.exception("%s could not be activated", describe(activation.name))
+                error = StoreError(f"{describe(activation.name)} could not be activated: {type(error).__name__}: {error}")
+            if activation.status is not Status.GONE:
+                for call in self._remove(activation):
+                    call.fail(_own(error))
+
+    async def _ask(self, ask: Callable[[], Awaitable[V]]) -> V:
+        """Ask the store; while it does not answer, again, for as long as callers can be expected to wait."""
+        give_up = self.clock.monotonic() + PATIENCE
+        pause = 0.02
+        while True:
+            try:
+                return await ask()
+            except (StoreUnavailable, TermEnded) as error:
+                if self.clock.monotonic() >= give_up or self.stopping:
+                    raise error if isinstance(error, StoreError) else StoreUnavailable("the host's term ended again and again") from error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.5)
+
+    async def _thaw_once(self, activation: Activation) -> None:
+        name = activation.name
+        for _ in range(20):
+            lease = None
+            if self.settings.may_host:
+                lease = await self._term()
+                if not lease.trusted():
+                    await self._wait_for_trust()
+                    continue
+            arrived = len(activation.mailbox)
+            found = await self._finding.ask(name)
+            if activation.status is not Status.THAWING:
+                return
+            if found is not None and found.owner is not None and found.owner.present and (lease is None or found.owner.term != lease.term):
+                await self._take_over(name, found.owner)
+                continue
+            if lease is None:
+                raise NotHosting(describe(name))
+            if found is None:
+                activation.embody_absent()
+                activation.absent_quota = arrived
+                await self._run_on_thaw(activation)
+                if activation.status is Status.THAWING:
+                    activation.go_live()
+                return
+            if self.lease is not lease:
+                continue
+            epoch = await self.pipeline.claim(Claim(found.id, found.epoch))
+            if epoch is None:
+                continue
+            loaded = await self._loading.ask(found.id)
+            if activation.status is Status.THAWING and self.lease is lease:
+                activation.embody(found.id, epoch, loaded)
+                await self._run_on_thaw(activation)
+                if activation.status is Status.THAWING and self.lease is lease:
+                    activation.go_live()
+                    return
+            if activation.status is not Status.THAWING:
+                return
+        raise OwnershipLost(describe(name))
+
+    async def _wait_for_trust(self) -> None:
+        try:
+            await asyncio.wait_for(self._trust_returned.wait(), PATIENCE)
+        except TimeoutError:
+            raise StoreUnavailable("the lease of this host could not be renewed") from None
+        self._trust_returned.clear()
+
+    async def _take_over(self, name: Name, owner: Owner) -> None:
+        """Bury the owner if it is dead; raises ``OwnedElsewhere`` if it may live."""
+        proven = owner.info is not None and self._proven_dead(owner.info)
+        # The leases of hosts that the database (or our way to it) kept from renewing say nothing about them: for one
+        # lease after we have come to see it, only proof counts.
+        settled = self.clock.monotonic() - self._started_at >= self.settings.lease_seconds
+        may = proven or not self.store.liveness_by_lease or (owner.lease_left < 0 and settled)
+        if may and await self.store.bury(owner.term, proven=proven):
+            logger.info("Buried term %s, which owned %s", owner.term, describe(name))
+            return
+        who = owner.info
+        described = f"term {owner.term}, process {who.pid} on {who.hostname or 'an unknown machine'}" if who else f"term {owner.term}"
+        raise OwnedElsewhere(describe(name), described)
+
+    async def _run_on_thaw(self, activation: Activation) -> None:
+        hook = activation.definition.hooks.get("on_thaw")
+        if hook is None:
+            return
+        try:
+            made = hook(activation.instance)
+            if asyncio.iscoroutine(made):
+                await asyncio.wait_for(made, activation.options.turn_timeout)
+        except Exception as error:
+            logger.exception("%s.on_thaw raised", describe(activation.name))
+            raise CallFailed(f"{describe(activation.name)}.on_thaw", type(error).__name__, str(error)) from error
+
+    def absent_done(self, activation: Activation) -> None:
+        """The calls that an absence could answer are answered; later ones ask the store again."""
+        if activation.mailbox:
+            activation.status = Status.THAWING
+            self.spawn(self._thaw(activation, None))
+        else:
+            activation.status = Status.GONE
+            if self.activations.get(activation.name) is activation:
+                del self.activations[activation.name]
+
+    async def read(self, definition: Definition, name: Name) -> dict[str, Any] | None:
+        """Committed state without waking the object, or ``None`` where there is none."""
+        found = await self._ask(lambda: self._finding.ask(name))
+        if found is None or found.destroyed:
+            return None
+        loaded = await self._ask(lambda: self._loading.ask(found.id))
+        state = State(definition.shape, {}, describe(name))
+        rebuild(state, definition, name, loaded)
+        return state.plain()
+
+    async def exists(self, name: Name) -> bool:
+        found = await self._ask(lambda: self._finding.ask(name))
+        return found is not None and not found.destroyed
+
+    # -------------------------------------------------------------------------------------------- out of memory
+
+    def drop(self, activation: Activation, why: str) -> None:
+        """An activation is no longer believed; what waited on it runs again on a new one."""
+        if activation.status is Status.GONE:
+            return
+        was_there = self.activations.get(activation.name) is activation
+        redo = self._remove(activation)
+        if activation.in_flight:
+            activation.closed = asyncio.get_running_loop().create_future()
+        if redo or activation.closed is not None:
+            logger.debug("%s is dropped: %s; %d calls run again", describe(activation.name), why, len(redo))
+            if was_there:
+                self._redo(activation.name, redo, activation)
+
+    def _remove(self, activation: Activation) -> list[Call]:
+        if self.activations.get(activation.name) is activation:
+            del self.activations[activation.name]
+        if self.pipeline is not None:
+            self.pipeline.purge(activation)
+        redo = activation.leave()
+        activation.calls.clear()
+        return redo
+
+    def resolved(self, activation: Activation, redo: list[Call], error: BaseException | None) -> None:
+        """What became of the rows an activation had in flight is known."""
+        if error is not None and not getattr(error, "retryable", False):
+            for call in redo:
+                call.fail(_own(error))
+            redo = []
+        redo = [call for call in redo if self._may_redo(call, error)]
+        if activation.closed is not None and not activation.closed.done():
+            activation.closed.set_result(redo)
+        elif redo:
+            self._redo(activation.name, redo)
+
+    def _may_redo(self, call: Call, error: BaseException | None) -> bool:
+        call.redone += 1
+        call.attempt += 1
+        if call.redone <= REDO_LIMIT:
+            return True
+        call.fail(_own(error or OwnershipLost(describe(call.name))))
+        return False
+
+    def _redo(self, name: Name, calls: list[Call], before: Activation | None = None) -> None:
+        """Run calls again, before any later ones, on a new activation.
+
+        None of them has been applied. They are looked up all the same: between here and their turn the same id may come
+        in by another way.
+        """
+        for call in calls:
+            call.started = call.waiting = False
+            call.lookup = call.method.recorded
+        current = self.activations.get(name)
+        if current is not None:
+            for call in calls:
+                current.accept(call)
+            return
+        if self.stopping:
+            for call in calls:
+                call.fail(HostStopped(str(call), call_id=call.call_id))
+            return
+        activation = Activation(self, Definition.of(name[0]), name)
+        self.activations[name] = activation
+        activation.accept_first(calls)
+        self.spawn(self._thaw(activation, before))
+
+    def hibernate(self, activation: Activation) -> bool:
+        """Let an idle activation leave memory; nothing is released, its object stays this term's."""
+        if not activation.idle:
+            return False
+        snapshot = activation.farewell_snapshot()
+        if snapshot is not None:
+            self.pipeline.keep(snapshot)
+        self._remove(activation)
+        return True
+
+    def _evict(self) -> None:
+        excess = len(self.activations) - self.settings.max_activations + 1
+        for activation in list(self.activations.values())[: excess + 64]:
+            if excess <= 0:
+                return
+            if self.hibernate(activation):
+                excess -= 1
+
+    async def _sweep(self) -> None:
+        while True:
+            shortest = min((definition.options.idle_seconds for definition in Definition.registry.values()), default=limits.IDLE_SECONDS)
+            await asyncio.sleep(min(30.0, max(0.05, shortest / 4)))
+            now = self.clock.monotonic()
+            for activation in list(self.activations.values()):
+                unused = now - activation.last_used
+                if unused < shortest:
+                    break
+                if unused >= activation.options.idle_seconds:
+                    self.hibernate(activation)
+
+    # -------------------------------------------------------------------------------------------- tasks
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task in the host's own context: a caller's context must not live on in it."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def spawn_turn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self.spawn(coroutine)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback, context=self._context)
+
+    def held_too_long(self, call: Call, seconds: float) -> None:
+        """A synchronous turn blocked the loop, and with it every other object of this process."""
+        stack = self._held_stack()
+        logger.warning(
+            "%s held the host's loop for %.0f ms (limit %.0f ms): make it `async def`, or move the work out of the turn.%s",
+            call, seconds * 1000, limits.LOOP_HELD_SECONDS * 1000, f"\n{stack}" if stack else "",
+        )  # fmt: skip
+
+
+def _own(error: BaseException) -> BaseException:
+    """A copy of an error for one of several callers: each adds its own call id and traceback."""
+    if isinstance(error, JidoError):
+        twin = type(error)(*error.args)
+        twin.__cause__ = error.__cause__
+        return twin
+    return error

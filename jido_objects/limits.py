@@ -1,0 +1,32 @@
+"""The bounds that hold everywhere; what a type may change is in its ``Meta``. Bytes, seconds and counts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KEY_BYTES: Final = 200
+CALL_ID_BYTES: Final = 200
+METHOD_BYTES: Final = 100
+MESSAGE_BYTES: Final = 1024 * 1024
+"""Encoded arguments of one call."""
+RESULT_BYTES: Final = 64 * 1024
+"""A result that is recorded in the journal. A @query's result follows the state's limit."""
+STATE_BYTES: Final = 8 * 1024 * 1024
+NESTING: Final = 64
+"""Depth of containers in one value."""
+MAILBOX: Final = 1024
+ACTIVATIONS: Final = 100_000
+BATCH_ROWS: Final = 512
+BATCH_BYTES: Final = 4 * 1024 * 1024
+SNAPSHOT_EVERY: Final = 64
+SNAPSHOT_SECONDS: Final = 0.25
+"""Least time between two snapshots of one busy object."""
+IDLE_SECONDS: Final = 300.0
+TURN_TIMEOUT: Final = 10.0
+CALL_TIMEOUT: Final = 30.0
+LEASE_SECONDS: Final = 3.0
+STALL_SECONDS: Final = 10.0
+LOOP_HELD_SECONDS: Final = 0.05
+"""A synchronous turn that holds the host's loop longer is logged with its stack."""
+RETENTION: Final = 24 * 3600.0
+CALL_ID_SECONDS: Final = 7 * 24 * 3600.0

@@ -1,0 +1,303 @@
+"""The commit pipeline: everything a host writes for its objects, one statement in flight.
+
+Group commit: all turns that finished while the last statement was in flight travel in the next one, so batches grow with
+the load and a lone caller waits for nobody. When a statement fails, the activations in it are dropped and their rows
+purged *before* the next batch is formed: a later row must never land without an earlier one.
+
+An unknown outcome is settled, never guessed: the store makes sure that nothing sent before can still land, and only then
+the journal is asked which of the calls it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
+from .limits import BATCH_BYTES, BATCH_ROWS
+from .stores.protocol import Append, Appended, Claim, Recorded, Snapshot, Store, TermEnded, Writer
+from .turns import Call, describe
+
+if TYPE_CHECKING:
+    from .activation import Activation, Pending
+    from .host import Host
+
+logger = logging.getLogger("jido_objects.pipeline")
+
+
+class Pipeline:
+    """The writer side of one term. Runs as one task on the host's loop."""
+
+    def __init__(self, host: Host, store: Store, writer: Writer) -> None:
+        self._host = host
+        self._store = store
+        self._writer = writer
+        self._dirty: dict[Activation, None] = {}
+        self._claims: list[tuple[Claim, asyncio.Future[int | None]]] = []
+        self._snapshots: dict[int, Snapshot] = {}
+        self._wake: asyncio.Future[None] | None = None
+        self._quiet: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._batches_since_snapshot = 0
+        self._closing = False
+        self.batches = self.rows = 0
+
+    def start(self) -> None:
+        self._task = self._host.spawn(self._run())
+
+    async def finish(self) -> None:
+        """End after what is in flight is known: the term was buried, and nothing more is to be written in its name."""
+        self._closing = True
+        self._nudge()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._close()
+
+    async def stop(self) -> None:
+        """End now; the caller has made sure that nothing is pending, or has answered what is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._close()
+
+    async def _close(self) -> None:
+        claims, self._claims = self._claims, []
+        for _, future in claims:
+            if not future.done():
+                future.set_exception(TermEnded())
+        await self._writer.close()
+
+    # -------------------------------------------------------------------------------------------- in
+
+    def push(self, activation: Activation) -> None:
+        """An activation has unsent rows."""
+        self._dirty[activation] = None
+        self._nudge()
+
+    def purge(self, activation: Activation) -> None:
+        """An activation has left memory: nothing more of it is sent."""
+        self._dirty.pop(activation, None)
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Write a snapshot of committed state when the lane has time."""
+        self._snapshots[snapshot.object_id] = snapshot
+        self._nudge()
+
+    def claim(self, claim: Claim) -> asyncio.Future[int | None]:
+        """The new epoch, or ``None`` where the claim was not valid."""
+        future: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        if self._closing:
+            future.set_exception(TermEnded())
+            return future
+        self._claims.append((claim, future))
+        self._nudge()
+        return future
+
+    async def quiet(self) -> None:
+        """Wait until nothing is left to write."""
+        while self._dirty or self._claims or self._snapshots or self._wake is None:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _nudge(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    # -------------------------------------------------------------------------------------------- out
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._closing:
+            if not (self._dirty or self._claims or self._snapshots):
+                self._wake = loop.create_future()
+                self._quiet.set()
+                await self._wake
+                self._wake = None
+            try:
+                if self._claims:
+                    await self._claim()
+                if self._dirty:
+                    await self._append()
+                if self._snapshots and (not self._dirty or self._batches_since_snapshot >= 16):
+                    await self._snapshot()
+            except TermEnded:
+                self._closing = True
+                self._host.term_lost(self)
+                return
+
+    async def _append(self) -> None:
+        batch = self._form()
+        self._batches_since_snapshot += 1
+        try:
+            outcome: Sequence[Appended] = await self._writer.append([append for _, append in batch])
+        except OutcomeUnknown as error:
+            await self._settle_unknown(batch, error)
+            return
+        except TermEnded:
+            # Known: nothing of the batch was written.
+            for activation, _ in batch:
+                self._refused(activation)
+            raise
+        except StoreError as error:
+            logger.warning("A batch of %d objects was not written: %s", len(batch), error)
+            for activation, _ in batch:
+                self._refused(activation, error)
+            return
+        self.batches += 1
+        for (activation, append), appended in zip(batch, outcome, strict=True):
+            if isinstance(appended, int):
+                self.rows += len(append.entries)
+                activation.committed(activation.in_flight, appended)
+            else:
+                self._refused(activation, appended or OwnershipLost(describe(activation.name)))
+
+    def _form(self) -> list[tuple[Activation, Append]]:
+        batch: list[tuple[Activation, Append]] = []
+        rows = size = 0
+        for activation in list(self._dirty):
+            take: list[Pending] = activation.unsent
+            room = BATCH_ROWS - rows
+            if len(take) > room:
+                take = take[:room]
+            sizes = [pending.size for pending in take]
+            if size + sum(sizes) > BATCH_BYTES:
+                fitting = 0
+                for one in sizes:
+                    if size + one > BATCH_BYTES and (batch or fitting):
+                        break
+                    size += one
+                    fitting += 1
+                take = take[:fitting]
+            else:
+                size += sum(sizes)
+            if not take:
+                break
+            if len(take) == len(activation.unsent):
+                activation.unsent = []
+                del self._dirty[activation]
+            else:
+                activation.unsent = activation.unsent[len(take) :]
+            activation.in_flight = take
+            rows += len(take)
+            label, key = activation.name
+            batch.append(
+                (
+                    activation,
+                    Append(
+                        label,
+                        key,
+                        activation.object_id,
+                        activation.epoch,
+                        activation.head_seq,
+                        activation.head_epoch,
+                        [pending.entry for pending in take],
+                    ),
+                )
+            )
+            if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+                break
+        return batch
+
+    def _refused(self, activation: Activation, error: StoreError | OwnershipLost | None = None) -> None:
+        """Nothing of this activation's batch was written."""
+        calls = [pending.answer.call for pending in activation.in_flight]
+        self._host.drop(activation, f"its rows were not written ({error})" if error else "its term has ended")
+        self._resolve(activation, calls, error)
+
+    def _resolve(self, activation: Activation, redo: list[Call], error: BaseException | None = None) -> None:
+        activation.in_flight = []
+        self._host.resolved(activation, redo, error)
+
+    async def _settle_unknown(self, batch: list[tuple[Activation, Append]], error: OutcomeUnknown) -> None:
+        logger.warning("The outcome of a batch of %d objects is unknown: %s", len(batch), error)
+        for activation, _ in batch:
+            self._host.drop(activation, "its rows were in flight when the connection broke")
+        ended = False
+        try:
+            await self._settle()
+        except TermEnded:
+            # Buried: what had landed has landed, and nothing else will.
+            ended = True
+        self._host.spawn(self._ask_journal(batch))
+        if ended:
+            raise TermEnded
+
+    async def _settle(self) -> None:
+        pause = 0.05
+        while True:
+            try:
+                await self._writer.settle()
+                return
+            except StoreError as error:
+                logger.warning("An unknown outcome cannot be settled yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    async def _ask_journal(self, batch: list[tuple[Activation, Append]]) -> None:
+        """After settling: answer what the journal holds, run the rest again."""
+        pause = 0.05
+        while True:
+            try:
+                found = await self._recorded(batch)
+                break
+            except StoreError as error:
+                logger.warning("The journal cannot be asked yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+        for activation, _ in batch:
+            redo = []
+            for pending in activation.in_flight:
+                if (activation, pending.entry.seq) in found:
+                    activation.let_out(pending.answer)
+                else:
+                    redo.append(pending.answer.call)
+            self._resolve(activation, redo)
+
+    async def _recorded(self, batch: list[tuple[Activation, Append]]) -> set[tuple[Activation, int]]:
+        found = await self._store.find([(append.type, append.key) for _, append in batch])
+        asked: list[tuple[Activation, int]] = []
+        questions: list[tuple[int, str]] = []
+        for (activation, append), row in zip(batch, found, strict=True):
+            if row is not None:
+                for entry in append.entries:
+                    asked.append((activation, entry.seq))
+                    questions.append((row.id, entry.call_id))
+        answers: list[Recorded | None] = await self._store.recall(questions) if questions else []
+        return {place for place, recorded in zip(asked, answers, strict=True) if recorded is not None}
+
+    async def _claim(self) -> None:
+        claims, self._claims = self._claims, []
+        try:
+            epochs = await self._writer.claim([claim for claim, _ in claims])
+        except OutcomeUnknown as error:
+            # A claim is idempotent for its own term: settle, and let each ask again.
+            for _, future in claims:
+                if not future.done():
+                    future.set_exception(StoreUnavailable(str(error)))
+            await self._settle()
+        except BaseException as error:
+            for _, future in claims:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, StoreError | TermEnded) else TermEnded())
+            if not isinstance(error, StoreError):
+                raise
+        else:
+            for (_, future), epoch in zip(claims, epochs, strict=True):
+                if not future.done():
+                    future.set_result(epoch)
+
+    async def _snapshot(self) -> None:
+        snapshots = list(self._snapshots.values())[:64]
+        for snapshot in snapshots:
+            if self._snapshots.get(snapshot.object_id) is snapshot:
+                del self._snapshots[snapshot.object_id]
+        self._batches_since_snapshot = 0
+        try:
+            await self._writer.snapshot(snapshots)
+        except OutcomeUnknown:
+            # A snapshot that is lost costs a longer tail at the next thaw, nothing else.
+            await self._settle()
+        except StoreError as error:
+            logger.warning("%d snapshots were not written: %s", len(snapshots), error)

@@ -1,0 +1,343 @@
+"""The host of this process: its own daemon thread with its own loop, beside a small lease-keeper thread.
+
+Nothing starts at import. The first call starts it, with a pid check, so that a server that forks its workers gets one host
+per worker. Calls come in from other threads and loops through one deque that wakes the loop once per burst, and answers
+leave the same way: a hop per call would cap everything at about 20,000 calls a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from . import conf
+from .clock import SystemClock
+from .errors import ConfigurationError, HostStopped, JidoError, StoreError
+from .host import Host, HostSettings
+from .lease import Keeper, Lease
+from .limits import LOOP_HELD_SECONDS
+from .liveness import proven_dead, this_process
+from .orm import turn_scope
+from .stores.opening import open_store
+from .turns import Call
+
+logger = logging.getLogger("jido_objects.process")
+
+T = TypeVar("T")
+
+WATCH_SECONDS = 0.02
+STOP_SECONDS = 8.0
+
+
+class Process:
+    """The runtime of one process."""
+
+    def __init__(self, settings: conf.Settings) -> None:
+        self.pid = os.getpid()
+        self.settings = settings
+        self.clock = SystemClock()
+        self.loop = asyncio.new_event_loop()
+        self.host: Host | None = None
+        self.stopped = False
+        self._incoming: deque[Call] = deque()
+        self._woken = False
+        self._starting: asyncio.Task[Host] | None = None
+        # Callbacks run in the context they were scheduled from; a caller's must not reach the host.
+        self._context = contextvars.Context()
+        self._thread = threading.Thread(target=self._run, name="jido-host", daemon=True)
+        self._keeper = _KeeperThread(self)
+        contextvars.Context().run(self._thread.start)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+    @property
+    def thread_id(self) -> int | None:
+        return self._thread.ident
+
+    # -------------------------------------------------------------------------------------------- in
+
+    def submit(self, call: Call) -> None:
+        """Hand a call to the host, from any thread."""
+        self._incoming.append(call)
+        # Set before the loop drains and cleared by it first: a call that comes in between wakes it once too often, never
+        # too seldom.
+        if not self._woken:
+            self._woken = True
+            self._call_soon(self._take)
+
+    def withdraw(self, call: Call) -> None:
+        """The caller's time is up: let the host say for certain what can be said."""
+        self._call_soon(lambda: self.host.withdraw(call) if self.host is not None else None)
+
+    async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T:
+        """Ask the host something, from any event loop."""
+
+        async def answer() -> T:
+            return await question(await self._hosting())
+
+        if asyncio.get_running_loop() is self.loop:
+            return await answer()
+        return await asyncio.wrap_future(self._start(answer()))
+
+    def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T:
+        """``ask`` from a thread without an event loop."""
+
+        async def answer() -> T:
+            return await question(await self._hosting())
+
+        return self._start(answer()).result(timeout)
+
+    def _start(self, coroutine: Any) -> Any:
+        if self.stopped:
+            coroutine.close()
+            raise HostStopped("the call")
+        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        if self.stopped:
+            self._refuse()
+            return
+        try:
+            self.loop.call_soon_threadsafe(callback, context=self._context)
+        except RuntimeError:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        while self._incoming:
+            call = self._incoming.popleft()
+            call.fail(HostStopped(str(call), call_id=call.call_id))
+
+    def _take(self) -> None:
+        self._woken = False
+        host = self.host
+        if host is None:
+            self.loop.create_task(self._start_and_take())
+            return
+        incoming, dispatch = self._incoming, host.dispatch
+        while incoming:
+            dispatch(incoming.popleft())
+
+    async def _start_and_take(self) -> None:
+        try:
+            await self._hosting()
+        except Exception as error:
+            if not isinstance(error, JidoError):
+                logger.exception("The host could not be started")
+            while self._incoming:
+                call = self._incoming.popleft()
+                call.fail(type(error)(*error.args) if isinstance(error, JidoError) else StoreError(f"The host could not be started: {error}"))
+        else:
+            self._take()
+
+    async def _hosting(self) -> Host:
+        if self.host is None:
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._make())
+            self.host = await asyncio.shield(self._starting)
+        return self.host
+
+    async def _make(self) -> Host:
+        settings = self.settings
+        host = Host(
+            open_store(settings.DATABASE),
+            self.clock,
+            HostSettings(
+                lease_seconds=settings.LEASE_SECONDS,
+                stall_seconds=settings.STALL_SECONDS,
+                max_activations=settings.MAX_ACTIVATIONS,
+                may_host=settings.HOST != "never",
+                paused=settings.PAUSED,
+            ),
+            info=this_process(settings.REGION),
+            proven_dead=proven_dead,
+            turn_scope=turn_scope,
+            held_stack=self._keeper.take_stack,
+        )
+        await host.start()
+        self._keeper.start()
+        return host
+
+    # -------------------------------------------------------------------------------------------- out
+
+    def stop(self) -> None:
+        """Finish turns, write what is finished, bury the term; the heartbeat is the last thing to stop. Idempotent."""
+        if self.stopped or self.pid != os.getpid():
+            return
+        if threading.get_ident() == self.thread_id:
+            raise ConfigurationError("The host cannot be stopped from inside a turn.")
+        self.stopped = True
+        host = self.host
+        try:
+            if host is not None:
+                asyncio.run_coroutine_threadsafe(host.stop(), self.loop).result(STOP_SECONDS)
+        except TimeoutError:
+            logger.warning("The host did not stop within %s s; its lease will run out", STOP_SECONDS)
+        finally:
+            self._refuse()
+            self._keeper.stop()
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(STOP_SECONDS)
+
+    def stack(self) -> str:
+        """Where the host's thread is now."""
+        frame = sys._current_frames().get(self.thread_id or 0)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+
+class _KeeperThread:
+    """Renews the lease and watches the host's loop, on a thread and a loop of its own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._asked_at: float | None = None
+        self._told_stuck = False
+        self._stack: tuple[Call, str] | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="jido-keeper", daemon=True)
+            contextvars.Context().run(self._thread.start)
+
+    def stop(self) -> None:
+        thread, loop = self._thread, self._loop
+        if thread is not None and loop is not None:
+            loop.call_soon_threadsafe(lambda: self._main.cancel() if self._main is not None else None)
+            thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            try:
+                runner.run(self._keep())
+            except asyncio.CancelledError:
+                pass
+
+    async def _keep(self) -> None:
+        self._main = asyncio.current_task()
+        process = self._process
+        store = open_store(process.settings.DATABASE)
+        keeper = Keeper(
+            store,
+            process.clock,
+            lambda: process.host.lease if process.host is not None else None,
+            stuck=self._stuck,
+            renewed=lambda lease: self._tell(lambda host: host.renewed()),
+            lost=lambda lease: self._tell(lambda host: host.term_lost(lease)),
+        )
+        watching = asyncio.create_task(self._watch())
+        try:
+            await keeper.run()
+        finally:
+            watching.cancel()
+            await store.close()
+
+    def _tell(self, what: Callable[[Host], None]) -> None:
+        host = self._process.host
+        if host is not None and not self._process.stopped:
+            self._process._call_soon(lambda: what(host))
+
+    def _stuck(self) -> bool:
+        """Whether the host's loop has not answered for too long: such a host must not keep its objects from others."""
+        process = self._process
+        now = process.clock.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+            self._told_stuck = False
+            process._call_soon(self._answered)
+            return False
+        stuck = now - self._asked_at > process.settings.STALL_SECONDS
+        if stuck and not self._told_stuck:
+            self._told_stuck = True
+            logger.error(
+                "The host's loop has been stuck for %.1f s; its lease is no longer renewed. It is here:\n%s", now - self._asked_at, process.stack()
+            )
+        return stuck
+
+    def _answered(self) -> None:
+        self._asked_at = None
+
+    async def _watch(self) -> None:
+        """Take the stack of a turn that holds the loop, while it does."""
+        process = self._process
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            host = process.host
+            holding = host.holding if host is not None else None
+            if holding is None:
+                continue
+            began, call = holding
+            if process.clock.monotonic() - began > LOOP_HELD_SECONDS and (self._stack is None or self._stack[0] is not call):
+                self._stack = (call, process.stack())
+
+    def take_stack(self) -> str:
+        stack, self._stack = self._stack, None
+        return stack[1] if stack is not None else ""
+
+
+_lock = threading.Lock()
+_process: Process | None = None
+_parents: list[Process] = []
+"""Hosts of the process this one was forked from: kept, so that nothing of theirs is closed from here."""
+
+
+def current() -> Process:
+    """The process's runtime, started on first use."""
+    global _process
+    process = _process
+    if process is not None and process.pid == os.getpid() and not process.stopped:
+        return process
+    with _lock:
+        process = _process
+        if process is not None and process.pid != os.getpid():
+            _parents.append(process)
+            process = None
+        if process is None or process.stopped:
+            _refuse_monkey_patching()
+            process = _process = Process(conf.read())
+        return process
+
+
+def stop() -> None:
+    """Stop this process's runtime if it runs. The next call starts a new one."""
+    process = _process
+    if process is not None:
+        process.stop()
+
+
+def running() -> Process | None:
+    """The process's runtime if it has been started."""
+    process = _process
+    return process if process is not None and process.pid == os.getpid() and not process.stopped else None
+
+
+def _refuse_monkey_patching() -> None:
+    module = sys.modules.get("gevent.monkey")
+    if module is not None and module.is_module_patched("threading"):
+        raise ConfigurationError("gevent has patched threading: the host needs real threads. Use threaded, sync or ASGI workers.")
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(stop)

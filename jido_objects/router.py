@@ -1,0 +1,306 @@
+"""The way of a call from a ref to its object, and of the answer back.
+
+A call is bound, checked and copied on the caller's thread; it waits in the way its caller waits: a thread on a lock, a
+coroutine on a future of its own loop, a turn on the host's. Answers for one loop leave in bursts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from asyncio.events import _get_running_loop
+from collections import deque
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import connections, transaction
+
+from . import ids, process
+from .definition import Method
+from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException
+from .limits import CALL_TIMEOUT, MESSAGE_BYTES
+from .process import Process
+from .refs import Ref
+from .turns import Call, Turn, describe, open_turn
+
+logger = logging.getLogger("jido_objects.router")
+
+GRACE = 0.25
+"""Seconds past its deadline for which a caller waits for the host to say whether the call was started."""
+
+
+class ThreadReply:
+    """Wakes a thread that waits on a lock."""
+
+    __slots__ = ("_lock", "error", "result")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def set_result(self, result: Any) -> None:
+        self.result = result
+        self._lock.release()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.error = error
+        self._lock.release()
+
+    def wait(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=max(0.0, timeout))
+
+
+class LoopReplies:
+    """The answers for one event loop: it is woken once per burst."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._woken = False
+
+    def put(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._ready.append((future, result, error))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._give)
+            except RuntimeError:
+                # The caller's loop is closed: nobody waits any more.
+                self._ready.clear()
+
+    def _give(self) -> None:
+        self._woken = False
+        ready = self._ready
+        while ready:
+            future, result, error = ready.popleft()
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+class LoopReply:
+    """Completes a future of another loop."""
+
+    __slots__ = ("_future", "_replies")
+
+    def __init__(self, replies: LoopReplies, future: asyncio.Future[Any]) -> None:
+        self._replies = replies
+        self._future = future
+
+    def set_result(self, result: Any) -> None:
+        self._replies.put(self._future, result, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._replies.put(self._future, None, error)
+
+
+class HostReply:
+    """Completes a future of the host's own loop."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def set_result(self, result: Any) -> None:
+        if not self._future.done():
+            self._future.set_result(result)
+
+    def set_exception(self, error: BaseException) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+class CastReply:
+    """Nobody waits: an error is logged."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = str(call)
+
+    def set_result(self, result: Any) -> None:
+        pass
+
+    def set_exception(self, error: BaseException) -> None:
+        level = logging.INFO if isinstance(error, ObjectException) else logging.ERROR
+        logger.log(level, "The cast %s failed: %s: %s", self._call, type(error).__name__, error)
+
+
+class Router:
+    """Carries the calls of this process."""
+
+    def __init__(self) -> None:
+        self._replies: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReplies] = WeakKeyDictionary()
+
+    # -------------------------------------------------------------------------------------------- calls
+
+    def call(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        turn = open_turn()
+        if turn is not None or _get_running_loop() is not None:
+            raise _blocking(ref, method, turn)
+        here = process.current()
+        self._refuse_inside_sqlite_transaction(here, ref, method)
+        call, timeout = self._prepare(here, ref, method, args, kwargs, None)
+        reply = call.reply = ThreadReply()
+        here.submit(call)
+        if not reply.wait(timeout):
+            here.withdraw(call)
+            if not reply.wait(GRACE):
+                raise CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id)
+        if reply.error is not None:
+            raise reply.error
+        return reply.result
+
+    async def acall(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here = process.current()
+        loop = asyncio.get_running_loop()
+        turn = open_turn()
+        call, timeout = self._prepare(here, ref, method, args, kwargs, turn)
+        future: asyncio.Future[Any] = loop.create_future()
+        if loop is here.loop:
+            call.reply = HostReply(future)
+        else:
+            replies = self._replies.get(loop)
+            if replies is None:
+                replies = self._replies[loop] = LoopReplies(loop)
+            call.reply = LoopReply(replies, future)
+        here.submit(call)
+        timer = loop.call_later(timeout, self._expire, here, call, future, timeout)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            here.withdraw(call)
+            raise
+        finally:
+            timer.cancel()
+
+    def _expire(self, here: Process, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
+        if future.done():
+            return
+        here.withdraw(call)
+
+        def give_up() -> None:
+            if not future.done():
+                future.set_exception(CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id))
+
+        future.get_loop().call_later(GRACE, give_up)
+
+    def cast(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        here = process.current()
+        turn = open_turn()
+        call, _ = self._prepare(here, ref, method, args, kwargs, turn)
+        # It does not wait for its sender, so it is no link of the sender's chain.
+        call.chain = ()
+        call.reply = CastReply(call)
+
+        def leave() -> None:
+            here.submit(call)
+
+        if turn is not None:
+            turn.later(leave)
+        elif _get_running_loop() is None and connections[here.settings.DATABASE].in_atomic_block:
+            transaction.on_commit(leave, using=here.settings.DATABASE)
+        else:
+            leave()
+        return call.call_id
+
+    def _prepare(
+        self, here: Process, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None
+    ) -> tuple[Call, float]:
+        args, kwargs = method.bind(args, kwargs)
+        options = ref.options
+        timeout = options.timeout or CALL_TIMEOUT
+        encoded, digest = "", 0
+        if method.recorded:
+            encoded = method.encode_arguments(args, kwargs)
+            if len(encoded) > MESSAGE_BYTES:
+                raise MessageTooLarge(method.label, len(encoded), MESSAGE_BYTES)
+            digest = method.digest(encoded)
+        call_id = options.call_id or (ids.generate() if turn is None else turn.nested_id())
+        now = here.clock.monotonic()
+        call = Call((ref.definition.label, ref.key), method, args, kwargs, encoded, digest, call_id, now + timeout, None)
+        call.user = options.user
+        call.confirmed = options.confirmed
+        if options.call_id is not None and method.recorded:
+            call.lookup = True
+            if ids.is_generated(call_id):
+                self._refuse_expired(here, call_id)
+            else:
+                call.own_id = True
+        if turn is not None:
+            above = turn.call
+            if above.deadline < call.deadline:
+                call.deadline = above.deadline
+                timeout = above.deadline - now
+            call.chain = (*above.chain, above.name)
+            call.user = options.user or above.user
+            if (above.lookup or above.attempt > 0) and method.recorded:
+                call.lookup = True
+        return call, timeout
+
+    def _refuse_expired(self, here: Process, call_id: str) -> None:
+        window = here.settings.RETENTION
+        if time.time() - ids.generated_at(call_id) > window:
+            raise CallExpired(call_id, window, call_id=call_id)
+
+    def _refuse_inside_sqlite_transaction(self, here: Process, ref: Ref[Any], method: Method) -> None:
+        connection = connections[here.settings.DATABASE]
+        if connection.vendor == "sqlite" and connection.in_atomic_block:
+            raise BlockingCall(
+                f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that holds the "
+                f"objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with cast (it leaves on "
+                f"commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
+            )
+
+    # -------------------------------------------------------------------------------------------- looking
+
+    def peek(self, ref: Ref[Any]) -> dict[str, Any] | None:
+        here = self._may_block(ref, "peek")
+        return here.ask_blocking(lambda host: host.read(ref.definition, (ref.label, ref.key)), self._patience(ref))
+
+    async def apeek(self, ref: Ref[Any]) -> dict[str, Any] | None:
+        return await asyncio.wait_for(
+            process.current().ask(lambda host: host.read(ref.definition, (ref.label, ref.key))), self._patience(ref)
+        )
+
+    def exists(self, ref: Ref[Any]) -> bool:
+        here = self._may_block(ref, "exists")
+        return here.ask_blocking(lambda host: host.exists((ref.label, ref.key)), self._patience(ref))
+
+    async def aexists(self, ref: Ref[Any]) -> bool:
+        return await asyncio.wait_for(process.current().ask(lambda host: host.exists((ref.label, ref.key))), self._patience(ref))
+
+    def _patience(self, ref: Ref[Any]) -> float:
+        return ref.options.timeout or CALL_TIMEOUT
+
+    def _may_block(self, ref: Ref[Any], what: str) -> Process:
+        if _get_running_loop() is not None:
+            raise BlockingCall(f"{ref!r}.{what}() blocks, and this is a running event loop: use `await ref.a{what}()`.")
+        return process.current()
+
+
+def _blocking(ref: Ref[Any], method: Method, turn: Turn | None) -> BlockingCall:
+    name = method.name.removeprefix("get:")
+    verb = "get" if method.name.startswith("get:") else "call"
+    if turn is not None:
+        return BlockingCall(
+            f"{turn.call} made a blocking {verb} to {ref!r}.{name}: a turn may not block. In an `async def` method use "
+            f"`await ref.a{verb}(…)`; to hand it over without waiting use send or cast."
+        )
+    return BlockingCall(f"{ref!r}.{verb}({name!r}) blocks, and this is a running event loop: use `await ref.a{verb}({name!r}, …)`.")
+
+
+_router = Router()
+
+
+def router() -> Router:
+    """The router of this process."""
+    return _router

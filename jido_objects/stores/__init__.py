@@ -1,0 +1,1 @@
+"""Where objects rest: one protocol, and the stores that keep it."""

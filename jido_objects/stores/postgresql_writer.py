@@ -1,0 +1,240 @@
+"""A lane of a term on PostgreSQL: what a host writes for its objects, one fenced statement at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from psycopg.pq.abc import PGresult
+
+from ..errors import OutcomeUnknown, StoreError, StoreUnavailable
+from . import arrays, statements
+from .link import ConnectionLost, Link, NotSent, ServerError, Statement
+from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded, Unacceptable
+from .sqlstates import Duplicate, refusal
+
+if TYPE_CHECKING:
+    from .postgresql import PostgresStore
+
+_FORMAT = str(FORMAT).encode()
+
+
+class PostgresWriter:
+    """A connection and its lane; implements ``Writer``."""
+
+    def __init__(self, store: PostgresStore, term: UUID) -> None:
+        self._store = store
+        self._term = term
+        self._link: Link | None = None
+        self._lanes: list[UUID] = []
+        """Lanes whose statements may still be under way; the last is the one in use."""
+        self._lane = b""
+        self._unsettled = False
+
+    # ---------------------------------------------------------------- the lane
+
+    async def begin(self) -> None:
+        """Connect, and begin a new lane. Raises ``TermEnded``, ``StoreUnavailable``."""
+        lane = uuid4()
+        link = await self._store.connect(self._name(lane))
+        # Noted before it is sent: an insert that lands after its reply was lost leaves a lane to be ended like any other.
+        self._lanes.append(lane)
+        try:
+            result = await link.execute(statements.BEGIN_LANE, [lane.hex.encode(), self._term.hex.encode()])
+        except ServerError as error:
+            link.close()
+            raise refusal(error, self._store.name) from error
+        except (NotSent, ConnectionLost) as error:
+            raise StoreUnavailable(str(error)) from error
+        except BaseException:
+            link.close()
+            raise
+        if result.command_tuples != 1:
+            link.close()
+            raise TermEnded(self._term)
+        self._link, self._lane, self._unsettled = link, lane.hex.encode(), False
+
+    def _name(self, lane: UUID) -> str:
+        return f"jido:{self._term.hex}:{lane.hex[:16]}"
+
+    async def settle(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._unsettled = True
+        link = await self._store.connect(f"jido settling {self._term.hex}")
+        try:
+            while self._lanes:
+                # Waits for the old backend, if it still runs the statement; after the deletion it finds no lane.
+                lane = self._lanes[0]
+                sql = statements.END_LANES.format(lock=300, lanes=lane)
+                await self._store.insist(link, sql, self._name(lane), f"the end of lane {lane}")
+                del self._lanes[0]
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            link.close()
+        await self.begin()
+
+    async def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    async def _execute(self, what: str, statement: Statement, parameters: Sequence[bytes | None]) -> PGresult:
+        link = self._link
+        if self._unsettled or link is None:
+            raise RuntimeError("the outcome of the last statement is unknown: settle first")
+        if link.broken is not None:
+            # Nothing was in flight when it broke, so the lane can go on over a new connection.
+            link = self._link = await self._store.connect(self._name(self._lanes[-1]))
+        try:
+            return await link.execute(statement, parameters)
+        except ServerError as error:
+            raise refusal(error, self._store.name) from error
+        except NotSent as error:
+            raise StoreUnavailable(str(error)) from error
+        except ConnectionLost as error:
+            self._unsettled = True
+            raise OutcomeUnknown(what, str(error)) from error
+        except asyncio.CancelledError:
+            self._unsettled = True
+            link.close()
+            raise
+
+    # ---------------------------------------------------------------- fenced writes
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        if not batch:
+            return []
+        try:
+            if any(append.object_id is None or append.destroyed is not None for append in batch):
+                return await self._append_and_create(batch)
+            return await self._append(batch)
+        except (Unacceptable, ValueError) as error:
+            if len(batch) > 1:
+                return await self._append_each(batch)
+            if isinstance(error, Duplicate):
+                return [None]  # somebody's row stands where the first of ours would: the fence's business, not the data's
+            return [error if isinstance(error, Unacceptable) else Unacceptable(str(error))]
+
+    async def _append_each(self, batch: Sequence[Append]) -> list[Appended]:
+        outcomes: list[Appended] = []
+        for append in batch:
+            try:
+                outcomes += await self.append([append])
+            except OutcomeUnknown:
+                raise
+            except (StoreError, TermEnded) as error:
+                if not any(isinstance(outcome, int) for outcome in outcomes):
+                    raise
+                # Some objects of the batch are written, so it cannot be said that nothing happened.
+                self._unsettled = True
+                raise OutcomeUnknown("a batch", str(error)) from error
+        return outcomes
+
+    async def _append(self, batch: Sequence[Append]) -> list[Appended]:
+        ids: list[int] = []
+        for append in batch:
+            assert append.object_id is not None
+            ids += [append.object_id] * len(append.entries)
+        heads = [
+            arrays.plain([a.object_id for a in batch]),
+            arrays.plain([a.head_seq for a in batch]),
+            arrays.plain([a.head_epoch for a in batch]),
+        ]
+        result = await self._execute("a batch", statements.APPEND, [self._lane, _FORMAT, *heads, arrays.plain(ids), *_rows(batch)])
+        if result.command_tuples == len(ids):
+            return [append.object_id for append in batch]
+        return await self._written(batch)
+
+    async def _written(self, batch: Sequence[Append]) -> list[Appended]:
+        last = [
+            arrays.plain([a.object_id for a in batch]),
+            arrays.plain([a.entries[-1].seq for a in batch]),
+            arrays.plain([a.epoch for a in batch]),
+        ]
+        try:
+            result = await self._execute("a batch", statements.WRITTEN, [self._lane, *last])
+        except StoreError as error:
+            self._unsettled = True
+            raise OutcomeUnknown("a batch", str(error)) from error
+        places = {int(result.get_value(row, 0) or 0) for row in range(result.ntuples)}
+        if not places:
+            raise TermEnded(self._term)
+        return [append.object_id if place in places else None for place, append in enumerate(batch, 1)]
+
+    async def _append_and_create(self, batch: Sequence[Append]) -> list[Appended]:
+        heads = [(place, append) for place, append in enumerate(batch) if append.object_id is not None]
+        wanted = [(place, append) for place, append in enumerate(batch) if append.object_id is None]
+        places = [place for place, append in enumerate(batch) for _ in append.entries]
+        parameters = [
+            self._lane,
+            _FORMAT,
+            arrays.plain([place for place, _ in heads]),
+            arrays.plain([append.object_id for _, append in heads]),
+            arrays.plain([append.head_seq for _, append in heads]),
+            arrays.plain([append.head_epoch for _, append in heads]),
+            arrays.plain(["NULL" if append.destroyed is None else append.destroyed for _, append in heads]),
+            arrays.plain([place for place, _ in wanted]),
+            arrays.texts([append.type for _, append in wanted]),
+            arrays.texts([append.key for _, append in wanted]),
+            arrays.plain([append.epoch for _, append in wanted]),
+            arrays.plain([bool(append.destroyed) for _, append in wanted]),
+            arrays.plain(places),
+            *_rows(batch),
+        ]
+        result = await self._execute("a batch", statements.APPEND_AND_CREATE, parameters)
+        if not result.ntuples:
+            raise TermEnded(self._term)
+        outcomes: list[Appended] = [None] * len(batch)
+        for row in range(result.ntuples):
+            place = int(result.get_value(row, 0) or 0)
+            if place >= 0:
+                outcomes[place] = int(result.get_value(row, 1) or 0)
+        return outcomes
+
+    async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
+        ordered = sorted(claims, key=lambda claim: claim.object_id)
+        parameters = [self._lane, arrays.plain([c.object_id for c in ordered]), arrays.plain([c.epoch for c in ordered])]
+        result = await self._execute("a claim", statements.CLAIM, parameters)
+        if not result.ntuples:
+            raise TermEnded(self._term)
+        taken = {int(result.get_value(row, 0) or 0) for row in range(result.ntuples)}
+        return [claim.epoch + 1 if claim.object_id in taken else None for claim in claims]
+
+    async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
+        parameters = [
+            self._lane,
+            _FORMAT,
+            arrays.plain([s.object_id for s in snapshots]),
+            arrays.plain([s.seq for s in snapshots]),
+            arrays.plain([s.epoch for s in snapshots]),
+            arrays.plain([s.version for s in snapshots]),
+            arrays.texts([s.document for s in snapshots]),
+        ]
+        result = await self._execute("a snapshot", statements.SNAPSHOT, parameters)
+        if not result.ntuples:
+            raise TermEnded(self._term)
+        taken = {(int(result.get_value(row, 0) or 0), int(result.get_value(row, 1) or 0)) for row in range(result.ntuples)}
+        return [(snapshot.object_id, snapshot.seq) in taken for snapshot in snapshots]
+
+
+def _rows(batch: Sequence[Append]) -> list[bytes]:
+    """The journal's columns after the one that names the object."""
+    entries: list[Entry] = [entry for append in batch for entry in append.entries]
+    return [
+        arrays.plain([e.seq for e in entries]),
+        arrays.plain([append.epoch for append in batch for _ in append.entries]),
+        arrays.plain([e.digest for e in entries]),
+        arrays.plain([e.at.isoformat() for e in entries]),
+        arrays.plain([e.version for e in entries]),
+        arrays.plain([int(e.kind) for e in entries]),
+        arrays.plain(["t" if e.own_id else "f" for e in entries]),
+        arrays.texts([e.call_id for e in entries]),
+        arrays.texts([e.method for e in entries]),
+        arrays.texts([e.user for e in entries]),
+        arrays.texts([e.delta for e in entries]),
+        arrays.texts([e.result for e in entries]),
+        arrays.texts([e.extra for e in entries]),
+    ]

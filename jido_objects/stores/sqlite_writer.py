@@ -1,0 +1,140 @@
+"""What a term writes into SQLite. Its thread runs one job at a time, so it needs no lane: the term's row is the fence."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from ..errors import OutcomeUnknown, StoreUnavailable
+from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded, Unacceptable
+from .sqlite_connection import refusals, stamp, transaction
+from .worker import Worker
+
+T = TypeVar("T")
+
+_INSERT = f"""INSERT INTO jido_journal (object_id, seq, epoch, digest, at, version, kind, own_id, call_id, method, user_id, delta,
+    result, extra, format) VALUES ({", ".join("?" * 14)}, {FORMAT})"""
+_CREATE = """INSERT INTO jido_object (type, key, owner, epoch, destroyed) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (type, key) DO NOTHING RETURNING id"""
+_CLAIM = """UPDATE jido_object SET owner = ?1, epoch = epoch + 1 WHERE id = ?2 AND epoch = ?3
+    AND (owner IS NULL OR owner = ?1 OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner))"""
+_UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
+
+
+class SqliteWriter:
+    """A connection in its own thread; implements ``Writer``."""
+
+    def __init__(self, worker: Worker, alias: str, term: UUID) -> None:
+        self._worker = worker
+        self._alias = alias
+        self._term = term
+        self._unsettled = False
+
+    async def settle(self) -> None:
+        # The thread takes this job only when the one before has ended. Its commit makes the outcome of that one final: it
+        # overwrites what a failed fsync may have left at the end of the log.
+        self._unsettled = False
+        try:
+            await self._execute(
+                "settling", lambda connection: connection.execute("UPDATE jido_term SET pid = pid WHERE id = ?", (self._term.hex,))
+            )
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(str(error)) from error
+        except BaseException:
+            self._unsettled = True
+            raise
+
+    async def close(self) -> None:
+        await self._worker.close()
+
+    async def _execute(self, what: str, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._unsettled:
+            raise RuntimeError("the outcome of the last statement is unknown: settle first")
+
+        def fenced(connection: sqlite3.Connection) -> T:
+            if connection.execute("SELECT 1 FROM jido_term WHERE id = ?", (self._term.hex,)).fetchone() is None:
+                raise TermEnded(self._term)
+            return job(connection)
+
+        try:
+            with refusals(self._alias):
+                return await self._worker.run(lambda connection: transaction(connection, what, fenced))
+        except (OutcomeUnknown, asyncio.CancelledError):
+            self._unsettled = True
+            raise
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        try:
+            return await self._execute("a batch", lambda connection: [self._append(connection, append) for append in batch])
+        except (Unacceptable, *_UNSTORABLE):
+            # One object's rows cannot be stored: take them one by one, still in one transaction.
+            return await self._execute("a batch", lambda connection: [self._append_alone(connection, append) for append in batch])
+
+    def _append_alone(self, connection: sqlite3.Connection, append: Append) -> Appended:
+        connection.execute("SAVEPOINT one")
+        try:
+            outcome: Appended = self._append(connection, append)
+        except _UNSTORABLE as error:
+            connection.execute("ROLLBACK TO one")
+            duplicate = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+            outcome = None if duplicate else Unacceptable(str(error))
+        connection.execute("RELEASE one")
+        return outcome
+
+    def _append(self, connection: sqlite3.Connection, append: Append) -> int | None:
+        object_id = append.object_id
+        if object_id is None:
+            values = (append.type, append.key, self._term.hex, append.epoch, bool(append.destroyed))
+            made = connection.execute(_CREATE, values).fetchone()
+            if made is None:
+                return None
+            object_id = int(made[0])
+        else:
+            if append.head_seq > 0:
+                head = connection.execute("SELECT epoch FROM jido_journal WHERE object_id = ? AND seq = ?", (object_id, append.head_seq))
+            else:
+                head = connection.execute("SELECT epoch FROM jido_object WHERE id = ?", (object_id,))
+            if head.fetchone() != (append.head_epoch,):
+                return None
+            if append.destroyed is not None:
+                connection.execute("UPDATE jido_object SET destroyed = ? WHERE id = ?", (append.destroyed, object_id))
+        connection.executemany(_INSERT, [_row(object_id, append.epoch, entry) for entry in append.entries])
+        return object_id
+
+    async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
+        def claim(connection: sqlite3.Connection) -> list[int | None]:
+            return [
+                c.epoch + 1 if connection.execute(_CLAIM, (self._term.hex, c.object_id, c.epoch)).rowcount == 1 else None for c in claims
+            ]
+
+        return await self._execute("a claim", claim)
+
+    async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
+        return await self._execute("a snapshot", lambda connection: [_snapshot(connection, snapshot) for snapshot in snapshots])
+
+
+def _row(object_id: int, epoch: int, e: Entry) -> tuple[object, ...]:
+    values = (e.seq, epoch, e.digest, stamp(e.at), e.version, int(e.kind), e.own_id)
+    return object_id, *values, e.call_id, e.method, e.user, e.delta, e.result, e.extra
+
+
+def _snapshot(connection: sqlite3.Connection, s: Snapshot) -> bool:
+    head = connection.execute("SELECT epoch FROM jido_journal WHERE object_id = ? AND seq = ?", (s.object_id, s.seq)).fetchone()
+    if head != (s.epoch,):
+        return False
+    connection.execute(
+        f"""INSERT INTO jido_snapshot (object_id, seq, epoch, version, document, format) VALUES (?, ?, ?, ?, ?, {FORMAT})
+        ON CONFLICT (object_id, seq) DO UPDATE SET epoch = excluded.epoch, version = excluded.version, document = excluded.document""",
+        (s.object_id, s.seq, s.epoch, s.version, s.document),
+    )
+    connection.execute(
+        """DELETE FROM jido_snapshot WHERE object_id = ?1
+            AND seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = ?1 AND p.seq < ?2)
+            AND seq IS NOT (SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = ?1
+                AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = ?1))""",
+        (s.object_id, s.seq),
+    )
+    return True

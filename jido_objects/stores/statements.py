@@ -1,0 +1,155 @@
+"""The SQL of the PostgreSQL store. Every fenced write begins with ``_LANE``.
+
+The lane's row is locked against deletion until the statement commits: a burial waits for it, and after a burial the row is
+gone and nothing is selected ``FROM lane``. The lock conflicts with the deletion only, so lanes never wait for each other.
+"""
+
+from __future__ import annotations
+
+from .link import Statement
+
+_LANE = "WITH lane AS (SELECT id, term FROM jido_lane WHERE id = $1::uuid FOR KEY SHARE)"
+
+_COLUMNS = "epoch, digest, at, version, kind, own_id, call_id, method, user_id, delta, result, extra"
+_VALUES = "r.epoch, r.digest, r.at, r.version, r.kind, r.own_id, r.call_id, r.method, r.user_id, r.delta, r.result, r.extra"
+_TYPES = ("bigint", "bigint", "timestamptz", "int", "smallint", "boolean", "text", "text", "text", "text", "text", "text")
+
+
+def _arrays(first: int, *types: str) -> str:
+    return ", ".join(f"${first + n}::{name}[]" for n, name in enumerate(types))
+
+
+# The head row of an object as the belt demands it; at seq 0 the claimed object row is the head.
+_BELT = """CASE WHEN h.seq > 0
+    THEN EXISTS (SELECT FROM jido_journal j WHERE j.object_id = h.object_id AND j.seq = h.seq AND j.epoch = h.epoch)
+    ELSE EXISTS (SELECT FROM jido_object o WHERE o.id = h.object_id AND o.epoch = h.epoch) END"""
+
+# $1 lane, $2 format, $3.. heads (object, seq, epoch), $6.. rows (object, seq, …)
+APPEND = Statement(f"""{_LANE}, heads AS MATERIALIZED (
+    SELECT h.object_id FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE {_BELT})
+INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
+SELECT r.object_id, r.seq, {_VALUES}, $2::smallint
+FROM heads JOIN unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_id, seq, {_COLUMNS}) ON r.object_id = heads.object_id""")
+
+# Which of these rows are there, and whether the lane is: what became of a batch that wrote less than was asked.
+WRITTEN = Statement(f"""
+SELECT w.place FROM unnest({_arrays(2, "bigint", "bigint", "bigint")}) WITH ORDINALITY AS w (object_id, seq, epoch, place)
+WHERE EXISTS (SELECT FROM jido_journal j WHERE j.object_id = w.object_id AND j.seq = w.seq AND j.epoch = w.epoch)
+UNION ALL SELECT 0 FROM jido_lane WHERE id = $1::uuid""")
+
+# A batch in which objects are created, or change their ``destroyed`` flag. Rows find their object by its place in the batch.
+# $1 lane, $2 format, $3.. heads (place, object, seq, epoch, destroyed), $8.. creations (place, type, key, epoch, destroyed),
+# $13.. rows (place, seq, …)
+APPEND_AND_CREATE = Statement(f"""{_LANE}, heads AS MATERIALIZED (
+    SELECT h.place, h.object_id, h.destroyed
+    FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "bigint", "boolean")}) AS h (place, object_id, seq, epoch, destroyed)
+    WHERE {_BELT}),
+flagged AS (UPDATE jido_object o SET destroyed = h.destroyed FROM heads h WHERE o.id = h.object_id AND h.destroyed IS NOT NULL),
+wanted AS MATERIALIZED (
+    SELECT c.*, lane.term
+    FROM lane, unnest({_arrays(8, "bigint", "text", "text", "bigint", "boolean")}) AS c (place, type, key, epoch, destroyed)),
+made AS (
+    INSERT INTO jido_object (type, key, owner, epoch, destroyed) SELECT type, key, term, epoch, destroyed FROM wanted
+    ON CONFLICT (type, key) DO NOTHING RETURNING id, type, key),
+placed AS MATERIALIZED (
+    SELECT place, object_id FROM heads
+    UNION ALL SELECT w.place, m.id FROM wanted w JOIN made m ON m.type = w.type AND m.key = w.key),
+written AS (
+    INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
+    SELECT placed.object_id, r.seq, {_VALUES}, $2::smallint
+    FROM placed JOIN unnest({_arrays(13, "bigint", "bigint", *_TYPES)}) AS r (place, seq, {_COLUMNS}) ON r.place = placed.place)
+SELECT place, object_id FROM placed UNION ALL SELECT -1, 0 FROM lane""")
+
+CLAIM = Statement(f"""{_LANE}, taken AS (
+    UPDATE jido_object o SET owner = lane.term, epoch = o.epoch + 1
+    FROM lane, unnest({_arrays(2, "bigint", "bigint")}) AS c (id, epoch)
+    WHERE o.id = c.id AND o.epoch = c.epoch
+        AND (o.owner IS NULL OR o.owner = lane.term OR NOT EXISTS (SELECT FROM jido_term t WHERE t.id = o.owner))
+    RETURNING o.id)
+SELECT id FROM taken UNION ALL SELECT -1 FROM lane""")
+
+# Deletions see the table as it was before the insert: what is kept of it is the newest older one and the base of history.
+SNAPSHOT = Statement(f"""{_LANE}, taken AS (
+    INSERT INTO jido_snapshot (object_id, seq, epoch, version, document, format)
+    SELECT s.object_id, s.seq, s.epoch, s.version, s.document, $2::smallint
+    FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "int", "text")}) AS s (object_id, seq, epoch, version, document)
+    WHERE EXISTS (SELECT FROM jido_journal j WHERE j.object_id = s.object_id AND j.seq = s.seq AND j.epoch = s.epoch)
+    ON CONFLICT (object_id, seq) DO UPDATE SET epoch = excluded.epoch, version = excluded.version, document = excluded.document
+    RETURNING object_id, seq),
+dropped AS (
+    DELETE FROM jido_snapshot d USING taken t
+    WHERE d.object_id = t.object_id
+        AND d.seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = t.object_id AND p.seq < t.seq)
+        AND d.seq IS DISTINCT FROM (
+            SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = t.object_id
+            AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = t.object_id)))
+SELECT object_id, seq FROM taken UNION ALL SELECT -1, -1 FROM lane""")
+
+# ---------------------------------------------------------------- terms and lanes
+
+_TERM = "boot_id, pid_namespace, network_namespace, pid, pid_started, hostname, region, code_version, wire_version, endpoints, draining"
+# Only the database's clock counts, and it runs on inside a transaction. After a start of the server nobody could renew for
+# a while: everyone has one lease to come back.
+_LEASE_END = "greatest(t.lease_until, pg_postmaster_start_time() + make_interval(secs => t.lease_seconds))"
+_LEASE_LEFT = f"extract(epoch FROM {_LEASE_END} - clock_timestamp())::float8"
+
+BEGIN_TERM = Statement(f"""INSERT INTO jido_term (id, lease_until, lease_seconds, {_TERM})
+VALUES ($1::uuid, clock_timestamp() + make_interval(secs => $2::float8), $2::float8,
+    $3::text, $4::text, $5::text, $6::bigint, $7::text, $8::text, $9::text, $10::text, $11::int, $12::text, $13::boolean)""")
+
+# A non-key column: the row's new version conflicts with the burial's DELETE and with nothing else.
+RENEW = Statement("""UPDATE jido_term SET lease_until = clock_timestamp() + make_interval(secs => $2::float8), lease_seconds = $2::float8
+WHERE id = $1::uuid""")
+
+# One round trip, so that a client which freezes cannot leave it open: a script is one transaction on the server. Each of its
+# statements sees what was committed before it began; the second one so sees the lanes whose insertion the first had to wait
+# for. The lease is looked at again after waiting for a renewal that was not committed yet.
+BURY = f"""SET LOCAL lock_timeout = '{{lock}}ms';
+DELETE FROM jido_term t WHERE t.id = '{{term}}' AND ({{proven}} OR {_LEASE_END} < clock_timestamp());
+DELETE FROM jido_lane WHERE term = '{{term}}' AND NOT EXISTS (SELECT FROM jido_term WHERE id = '{{term}}');
+SELECT count(*) FROM jido_term WHERE id = '{{term}}'"""
+TERMS = Statement(f"SELECT t.id, {_LEASE_LEFT}, t.started, {_TERM} FROM jido_term t")
+END_CONNECTIONS = Statement("""SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name LIKE $1::text AND datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL""")
+
+BEGIN_LANE = Statement("INSERT INTO jido_lane (id, term) SELECT $1::uuid, id FROM jido_term WHERE id = $2::uuid FOR KEY SHARE")
+END_LANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id = ANY ('{{{lanes}}}'::uuid[])"
+
+# ---------------------------------------------------------------- reads
+
+FIND = Statement(f"""SELECT n.place, o.id, o.epoch, o.destroyed, o.owner, t.id IS NOT NULL, {_LEASE_LEFT}, {_TERM}
+FROM unnest({_arrays(1, "text", "text")}) WITH ORDINALITY AS n (type, key, place)
+JOIN jido_object o ON o.type = n.type AND o.key = n.key
+LEFT JOIN jido_term t ON t.id = o.owner""")
+
+# Of each object: its row (-1), its snapshot (0), its tail (1). The row at the snapshot's own seq comes along without its
+# delta: it says which epoch the head has when there is no tail.
+LOAD = Statement("""WITH base AS MATERIALIZED (
+    SELECT i.place, i.id, s.seq, s.epoch, s.version, s.document
+    FROM unnest($1::bigint[]) WITH ORDINALITY AS i (id, place) LEFT JOIN LATERAL (
+        SELECT * FROM jido_snapshot s WHERE s.object_id = i.id ORDER BY s.seq DESC LIMIT 1) s ON true)
+SELECT b.place, -1, 0::bigint, o.epoch, 0, NULL::smallint, NULL::text FROM base b JOIN jido_object o ON o.id = b.id
+UNION ALL SELECT b.place, 0, b.seq, b.epoch, b.version, NULL, b.document FROM base b WHERE b.seq IS NOT NULL
+UNION ALL SELECT b.place, 1, j.seq, j.epoch, j.version, j.kind, CASE WHEN j.seq > coalesce(b.seq, 0) THEN j.delta END
+    FROM base b JOIN jido_journal j ON j.object_id = b.id AND j.seq >= coalesce(b.seq, 1)
+ORDER BY 1, 2, 3""")
+
+# No LIMIT: it would invite a plan that walks the whole journal of the object in order of seq.
+RECALL = Statement(f"""SELECT c.place, j.seq, j.kind, j.method, j.digest, j.result, j.at
+FROM unnest({_arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place)
+JOIN jido_journal j ON j.object_id = c.object_id AND j.call_id = c.call_id ORDER BY 1, 2""")
+
+HISTORY = Statement(f"""SELECT seq, {_COLUMNS} FROM jido_journal WHERE object_id = $1::bigint AND seq > $2::bigint
+ORDER BY seq LIMIT $3::int""")
+
+# ---------------------------------------------------------------- what a connection is, and what it is connected to
+
+SESSION = """SET synchronous_commit = on; SET default_transaction_isolation = 'read committed';
+SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; SET timezone = 'UTC'; SET datestyle = 'ISO';
+SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = {milliseconds}"""
+PROBE = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, pg_backend_pid()"
+TABLES = f"""SELECT id, type, key, owner, epoch, destroyed FROM jido_object LIMIT 0;
+SELECT id, started, lease_until, lease_seconds, {_TERM} FROM jido_term LIMIT 0;
+SELECT id, term FROM jido_lane LIMIT 0;
+SELECT object_id, seq, {_COLUMNS}, format FROM jido_journal LIMIT 0;
+SELECT object_id, seq, epoch, version, format, document FROM jido_snapshot LIMIT 0"""

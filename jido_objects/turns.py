@@ -1,0 +1,164 @@
+"""A call on its way to an object, and the turn that executes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import ids
+from .state import current_turn
+
+if TYPE_CHECKING:
+    from .definition import Method
+    from .stores.protocol import Recorded
+
+__all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn"]
+
+Name = tuple[str, str]
+"""``(type label, key)``."""
+
+
+class Reply(Protocol):
+    """Where the answer of a call goes; called once, on the host's loop."""
+
+    def set_result(self, result: Any) -> None: ...
+
+    def set_exception(self, error: BaseException) -> None: ...
+
+
+class Call:
+    """One call, from the moment it is bound until it is answered.
+
+    ``deadline`` is on the clock of the process that executes it. ``attempt`` counts from 0 and grows with every
+    re-sending of the same id; ``lookup`` says that the id may have been applied before and must be looked up.
+    """
+
+    __slots__ = (
+        "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "digest", "encoded", "followers", "kwargs", "lookup",
+        "method", "name", "own_id", "recorded", "redone", "reply", "source", "started", "user", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: Name,
+        method: Method,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encoded: str,
+        digest: int,
+        call_id: str,
+        deadline: float,
+        reply: Reply | None,
+    ) -> None:
+        self.name = name
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.encoded = encoded
+        self.digest = digest
+        self.call_id = call_id
+        self.deadline = deadline
+        self.reply = reply
+        self.own_id = False
+        self.attempt = 0
+        self.lookup = False
+        self.waiting = False
+        """A look-up of the id is under way."""
+        self.recorded: Recorded | None = None
+        self.chain: tuple[Name, ...] = ()
+        self.source = "local"
+        self.user: str | None = None
+        self.connection: str | None = None
+        self.confirmed = False
+        self.started = False
+        self.redone = 0
+        self.followers: list[Reply] | None = None
+
+    def __str__(self) -> str:
+        return f"{describe(self.name)}.{self.method.name}"
+
+    def answer(self, result: Any) -> None:
+        """Give the result to whoever waits."""
+        if self.reply is not None:
+            self.reply.set_result(result)
+        if self.followers is not None:
+            for follower in self.followers:
+                follower.set_result(self.method.result.copy(result, self.method.label))
+
+    def fail(self, error: BaseException) -> None:
+        """Give the error to whoever waits."""
+        if getattr(error, "call_id", ...) is None:
+            error.call_id = self.call_id  # type: ignore[attr-defined]
+        if self.reply is not None:
+            self.reply.set_exception(error)
+        if self.followers is not None:
+            for follower in self.followers:
+                follower.set_exception(error)
+
+    def follow(self, reply: Reply | None) -> None:
+        """Answer this reply as well: it asked with the same id."""
+        if reply is not None:
+            self.followers = [reply] if self.followers is None else [*self.followers, reply]
+
+    def link(self) -> str:
+        """This call as a link of a printed chain."""
+        return f"{describe(self.name)}.{self.method.name}"
+
+
+def describe(name: Name) -> str:
+    """An object's name in messages: ``shop.Sale('tour')``."""
+    return f"{name[0]}({name[1]!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInfo:
+    """What ``self.turn`` tells a method of the call it executes."""
+
+    call_id: str
+    method: str
+    attempt: int
+    deadline: datetime
+    source: str
+    user_id: str | None
+    connection: str | None
+
+
+class Turn:
+    """The execution of one call. State may change only while its turn is open."""
+
+    __slots__ = ("after", "call", "clock_now", "ended", "method", "nested", "now", "readonly", "remaining")
+
+    def __init__(self, call: Call, readonly: bool, now: datetime, remaining: float) -> None:
+        self.call = call
+        self.readonly = readonly
+        self.method = call.method.name
+        self.now = now
+        self.remaining = remaining
+        self.nested = 0
+        self.ended = False
+        self.after: list[Callable[[], None]] | None = None
+
+    def info(self) -> TurnInfo:
+        call = self.call
+        return TurnInfo(
+            call.call_id, self.method, call.attempt, self.now + timedelta(seconds=self.remaining), call.source, call.user, call.connection
+        )
+
+    def nested_id(self) -> str:
+        """Id of the next call that this turn makes; the same again when the turn is run again."""
+        self.nested += 1
+        return ids.nested(self.call.call_id, self.nested)
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run ``action`` when the turn's row is committed; never if it is not."""
+        if self.after is None:
+            self.after = []
+        self.after.append(action)
+
+
+def open_turn() -> Turn | None:
+    """The turn this code runs in, if it still runs."""
+    turn = current_turn.get()
+    return turn if isinstance(turn, Turn) and not turn.ended else None
