@@ -20,11 +20,12 @@ class JidoObjectsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, router
+        from . import checks, conf, process, router
         from .definition import Definition
         from .refs import route_with
 
         Definition.app_label_of = staticmethod(_app_label_of)
         route_with(router.router)
+        process.configure_with(conf.read)
         checks.register()
         autodiscover_modules("objects")

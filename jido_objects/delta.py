@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .kinds import JSON, CorruptValue, from_json
+from .codec.kinds import JSON, CorruptValue, from_json
 
 
 def apply(document: dict[str, JSON], delta: str | bytes) -> None:
@@ -57,11 +57,9 @@ def _step(target: Any, step: JSON) -> Any:
 
 def _change(document: dict[str, JSON], op: list[Any]) -> None:
     verb, path, *rest = op
-    holder: Any = document
-    steps = [path] if isinstance(path, str) else path
     target: Any = document
-    for step in steps:
-        holder, target = target, _step(target, step)
+    for step in [path] if isinstance(path, str) else path:
+        target = _step(target, step)
     if verb in ("add", "discard", "empty") and isinstance(target, dict):
         # A set without annotation is tagged.
         target = target["$set"]

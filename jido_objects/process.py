@@ -17,9 +17,8 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import conf
 from .clock import SystemClock
 from .errors import ConfigurationError, HostStopped, JidoError, StoreError
 from .host import Host, HostSettings
@@ -29,6 +28,9 @@ from .liveness import proven_dead, this_process
 from .orm import turn_scope
 from .stores.opening import open_store
 from .turns import Call
+
+if TYPE_CHECKING:
+    from .conf import Settings
 
 logger = logging.getLogger("jido_objects.process")
 
@@ -41,7 +43,7 @@ STOP_SECONDS = 8.0
 class Process:
     """The runtime of one process."""
 
-    def __init__(self, settings: conf.Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.settings = settings
         self.clock = SystemClock()
@@ -291,6 +293,19 @@ class _KeeperThread:
         return stack[1] if stack is not None else ""
 
 
+def _not_set_up() -> Settings:
+    raise ConfigurationError("Django is not set up: call django.setup() first, with 'jido_objects' in INSTALLED_APPS.")
+
+
+_read_settings: Callable[[], Settings] = _not_set_up
+
+
+def configure_with(provider: Callable[[], Settings]) -> None:
+    """Set where a process finds its settings when its runtime starts."""
+    global _read_settings
+    _read_settings = provider
+
+
 _lock = threading.Lock()
 _process: Process | None = None
 _parents: list[Process] = []
@@ -310,7 +325,7 @@ def current() -> Process:
             process = None
         if process is None or process.stopped:
             _refuse_monkey_patching()
-            process = _process = Process(conf.read())
+            process = _process = Process(_read_settings())
         return process
 
 

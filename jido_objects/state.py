@@ -17,10 +17,11 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from .codec import CorruptValue, Kind, Refused, Tracked
+from .codec.kinds import from_json, to_json, to_sorted_json
 from .delta import apply_op
 from .errors import DefinitionError, InvalidValue, StateError
-from .kinds import CorruptValue, Kind, Refused, Tracked, from_json, to_json, to_sorted_json
-from .tracked import WRAPPERS, Node, TrackedDict, TrackedList, TrackedSet, _current, current_turn, plain
+from .tracked import WRAPPERS, Node, TrackedDict, TrackedList, TrackedSet, current_turn, plain, running_turn
 
 __all__ = ["Field", "Shape", "State", "TrackedDict", "TrackedList", "TrackedSet", "current_turn", "plain"]
 
@@ -109,7 +110,7 @@ class State:
                 fields[name] = field.fresh()
                 continue
             try:
-                fields[name] = field.kind.decode(part)  # type: ignore[arg-type]
+                fields[name] = field.kind.decode(part)
             except CorruptValue as error:
                 raise CorruptValue(f"field {name!r}: {error}") from error
         # A part is a view of the whole document, which need not stay in memory for it.
@@ -187,7 +188,7 @@ class State:
     def set(self, name: str, value: Any) -> None:
         """Assign a declared field: checks and copies ``value`` in. Raises ``StateError``, ``InvalidValue``, ``KeyError``."""
         turn = self.writer
-        if turn is None or _current() is not turn:
+        if turn is None or running_turn() is not turn:
             raise self.refusal()
         kind = self.shape[name].kind
         values = self.values
@@ -256,7 +257,7 @@ class State:
     def refusal(self) -> StateError:
         """Why state may not change here and now."""
         turn = self._turn
-        if turn is not None and turn.readonly and _current() is turn:
+        if turn is not None and turn.readonly and running_turn() is turn:
             return StateError(f"{self.name}.{turn.method} is a @query and cannot change state; drop @query to let it.")
         where = "code that is not part of the open turn tried to change it" if turn is not None else "no turn is open"
         return StateError(f"{self.name}: state changes only inside a method call of the object, and {where}. Call a method that does it.")

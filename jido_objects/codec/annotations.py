@@ -11,6 +11,7 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from .scalars import NONE, SCALARS, ChoiceKind, OpaqueKind, enum_kind
 
 _SCALARS: dict[Any, Kind] = {cls: kind for kind in SCALARS for cls in kind.types}
 _CACHE: dict[Any, Kind] = {}
-_TYPE_ALIASES = tuple({getattr(module, "TypeAliasType", None) for module in (typing, typing_extensions)} - {None})
+_TYPE_ALIASES: tuple[Any, ...] = tuple(module.TypeAliasType for module in (typing,) if sys.version_info >= (3, 12))
+_STORABLE = "use JSON values, dates, Decimal, UUID, enums or frozen dataclasses."
 _INSTEAD: dict[Any, str] = {
     **dict.fromkeys((collections.abc.Mapping, collections.abc.MutableMapping), "annotate dict[…, …]"),
     **dict.fromkeys((collections.defaultdict, collections.OrderedDict, collections.Counter, collections.ChainMap), "annotate dict[…, …]"),
@@ -109,7 +111,7 @@ class _Compiler:
             raise self.error(f"the type variable {annotation} stands for no type here; write the type itself.")
         if isinstance(cls, type):
             return self._class(cls, args, frozen)
-        raise self.error(f"{annotation!r} is no type that can be stored; use JSON values, dates, Decimal, UUID, enums or frozen dataclasses.")
+        raise self.error(f"{annotation!r} is no type that can be stored; {_STORABLE}")
 
     def _inner(self, annotation: Any) -> Kind:
         """A part of a value that is immutable."""
@@ -166,9 +168,7 @@ class _Compiler:
             return dynamic
         for index, branch in enumerate(branches):
             for other in branches[:index]:
-                tags = [kind.tag for kind in (branch, other) if isinstance(kind, RecordKind) and kind.tag and not kind.array]
-                told_apart = len(tags) == 2 and tags[0] != tags[1] and tags[0][0] == tags[1][0]
-                if branch.json & other.json and not told_apart:
+                if branch.json & other.json and not _told_apart(branch, other):
                     raise self.error(
                         f"{other.name} | {branch.name} cannot be told apart, both are written as a JSON {min(branch.json & other.json)}; "
                         "use one of them, a frozen dataclass with a field for each, or Any (which tags its values)."
@@ -183,11 +183,12 @@ class _Compiler:
                 raise self.error(f"the enum {cls.__name__} has no members; annotate a subclass that has.")
             return enum_kind(cls)
         if hasattr(cls, "_meta") and hasattr(cls, "objects"):
-            raise self.error(f"{cls.__name__} is a model, its rows live elsewhere; store its primary key: {cls.__name__.lower()}_id: int.")
-        if cls in _INSTEAD:
-            raise self.error(f"{cls.__name__} cannot be restored as what it was; {_INSTEAD[cls]}.")
+            raise self.error(f"{cls.__name__} is a model, its rows live elsewhere; store the primary key: {cls.__name__.lower()}_id: int.")
+        instead = _INSTEAD.get(cls)
+        if instead is not None:
+            raise self.error(f"{cls.__name__} cannot be restored as what it was; {instead}.")
         if typing.is_typeddict(cls):
-            raise self.error(f"{cls.__name__} is a TypedDict, which Python does not check; use a frozen dataclass, or dict[str, …].")
+            raise self.error(f"{cls.__name__} is a TypedDict, whose keys have a type each; use a frozen dataclass, or dict[str, …].")
         if cls in self.open:
             return self.open[cls]
         if issubclass(cls, tuple) and hasattr(cls, "_fields"):
@@ -198,12 +199,15 @@ class _Compiler:
             return self._dataclass(cls, args)
         if issubclass(cls, list | dict | set | tuple | frozenset | str | int | float | bytes):
             base = next(base for base in cls.__mro__ if base.__module__ == "builtins")
-            raise self.error(f"{cls.__name__} is a subclass of {base.__name__} and would not come back as itself; annotate {base.__name__}.")
-        raise self.error(f"{cls.__name__} is a class whose objects can change without being journaled; make it a frozen dataclass: @dataclass(frozen=True).")
+            raise self.error(f"{cls.__name__} extends {base.__name__} and would not come back as itself; annotate {base.__name__}.")
+        raise self.error(
+            f"objects of {cls.__name__} could change without being journaled, or not come back as themselves; "
+            "make it a frozen dataclass: @dataclass(frozen=True)."
+        )
 
     def _hints(self, cls: type, args: tuple[Any, ...]) -> dict[str, Any]:
         try:
-            hints = typing_extensions.get_type_hints(cls, include_extras=True)
+            hints = typing.get_type_hints(cls, include_extras=True)
         except (NameError, TypeError) as error:
             raise self.error(f"the annotations of {cls.__name__} cannot be read ({error}); import what they name.") from None
         variables = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
@@ -227,7 +231,7 @@ class _Compiler:
 
     def _named_tuple(self, cls: Any) -> Kind:
         hints = self._hints(cls, ())
-        kind = RecordKind(cls, array=True, build=lambda values: cls._make([values[name] for name in cls._fields]))
+        kind = RecordKind(cls, lambda values: cls._make([values[name] for name in cls._fields]), array=True)
         fields = [(name, name, cls._field_defaults.get(name, dataclasses.MISSING), dataclasses.MISSING) for name in cls._fields]
         return self._complete(kind, hints, fields, native=True, typed=set(cls._fields) <= set(hints))
 
@@ -240,7 +244,7 @@ class _Compiler:
         fields = dataclasses.fields(cls)
         plain = all(field.init for field in fields)
         simple = plain and not hasattr(cls, "__post_init__") and "__init__" in cls.__dict__ and params.init
-        kind = RecordKind(cls, build=dataclass_builder(cls))
+        kind = RecordKind(cls, dataclass_builder(cls))
         rows = [(field.name, field.name, field.default, field.default_factory) for field in fields]
         return self._complete(kind, self._hints(cls, args), rows, native=plain, typed=simple and not args)
 
@@ -249,14 +253,21 @@ class _Compiler:
         if not config.frozen:
             raise self.error(f"{cls.__name__} could change without being journaled; declare it msgspec.Struct, frozen=True.")
         tagged = (config.tag_field, config.tag) if config.tag is not None else None
-        kind = RecordKind(cls, array=config.array_like, tag=tagged, build=struct_builder(cls))
-        missing = {msgspec.NODEFAULT: dataclasses.MISSING}
-        rows = [
-            (field.name, field.encode_name, *(value if value is not msgspec.NODEFAULT else missing[value] for value in defaults))
-            for field in msgspec.structs.fields(cls)
-            for defaults in [(field.default, field.default_factory)]
-        ]
+        kind = RecordKind(cls, struct_builder(cls), array=config.array_like, tag=tagged)
+        fields = msgspec.structs.fields(cls)
+        rows = [(field.name, field.encode_name, _default(field.default), _default(field.default_factory)) for field in fields]
         return self._complete(kind, self._hints(cls, args), rows, native=True, typed=not hasattr(cls, "__post_init__") and not args)
+
+
+def _told_apart(branch: Kind, other: Kind) -> bool:
+    """Whether two kinds of JSON objects have tags, in the same place and not the same."""
+    if branch.tag is None or other.tag is None or "array" in branch.json | other.json:
+        return False
+    return branch.tag[0] == other.tag[0] and branch.tag[1] != other.tag[1]
+
+
+def _default(value: Any) -> Any:
+    return dataclasses.MISSING if value is msgspec.NODEFAULT else value
 
 
 def _unwrap(annotation: Any) -> Any:

@@ -18,7 +18,7 @@ def _sorted(dumped: list[JSON]) -> list[JSON]:
     return sorted(dumped, key=to_sorted_json)
 
 
-def _expect(data: JSON, cls: type, name: str) -> Any:
+def expect(data: JSON, cls: type, name: str) -> Any:
     if type(data) is not cls:
         raise misfit(data, name)
     return data
@@ -56,7 +56,7 @@ class ListKind(_Container):
         self.name = f"list[{item.name}]"
         self.native, self.typed, self.sure, self.unordered = item.native, item.typed, item.sure, item.unordered
         self.simple = item.native and not item.mutable
-        self.spec = list[item.spec]
+        self.spec = list.__class_getitem__(item.spec)
 
     def take(self, value: Any, depth: int = 0) -> list[Any]:
         if type(value) is not list:
@@ -87,7 +87,7 @@ class ListKind(_Container):
         if depth >= NESTING:
             raise too_deep()
         load = self.item.load
-        return [load(element, depth + 1) for element in _expect(data, list, self.name)]
+        return [load(element, depth + 1) for element in expect(data, list, self.name)]
 
 
 class DictKind(_Container):
@@ -109,7 +109,7 @@ class DictKind(_Container):
         self.typed = item.typed and key.typed and key.native_key
         self.sure = item.sure and key.sure
         self.unordered = item.unordered or not isinstance(key, StrKind)
-        self.spec = dict[key.spec, item.spec]
+        self.spec = dict.__class_getitem__((key.spec, item.spec))
 
     def take(self, value: Any, depth: int = 0) -> dict[Any, Any]:
         if type(value) is not dict:
@@ -152,9 +152,9 @@ class DictKind(_Container):
         load = self.item.load
         if not self.pairs:
             from_text = self.key.from_text
-            return {from_text(key): load(element, depth) for key, element in _expect(data, dict, self.name).items()}
+            return {from_text(key): load(element, depth) for key, element in expect(data, dict, self.name).items()}
         load_key = self.key.load
-        return {load_key(key, depth): load(element, depth) for key, element in _expect(data, list, self.name)}
+        return {load_key(key, depth): load(element, depth) for key, element in expect(data, list, self.name)}
 
     # A key in a delta: its text, or where it has none a list that holds its JSON. So text is a key, a number an index.
 
@@ -183,7 +183,7 @@ class SetKind(_Container):
         self.name = f"{cls.__name__}[{item.name}]"
         self.native, self.typed, self.sure = item.native, item.typed, item.sure
         self.simple = item.native
-        self.spec = cls[item.spec]  # type: ignore[index]
+        self.spec = cls.__class_getitem__(item.spec)  # type: ignore[attr-defined]
 
     def take(self, value: Any, depth: int = 0) -> Any:
         if type(value) is not self.cls:
@@ -212,7 +212,7 @@ class SetKind(_Container):
         if depth >= NESTING:
             raise too_deep()
         load = self.item.load
-        return self.cls(load(element, depth + 1) for element in _expect(data, list, self.name))
+        return self.cls(load(element, depth + 1) for element in expect(data, list, self.name))
 
 
 def _is(left: object, right: object) -> bool:
@@ -237,7 +237,7 @@ class TupleKind(Kind):
         self.hashable = all(item.hashable for item in items)
         self.unordered = any(item.unordered for item in items)
         specs = tuple(item.spec for item in items)
-        self.spec = tuple[specs[0], ...] if variadic else tuple[specs]
+        self.spec = tuple.__class_getitem__((specs[0], ...) if variadic else specs)
         if variadic:
             self.blank = tuple
 
@@ -274,7 +274,7 @@ class TupleKind(Kind):
             return super().load(data, depth)
         if depth >= NESTING:
             raise too_deep()
-        return tuple([item.load(element, depth + 1) for item, element in self._pairs(_expect(data, list, self.name))])
+        return tuple([item.load(element, depth + 1) for item, element in self._pairs(expect(data, list, self.name))])
 
 
 class UnionKind(Kind):
@@ -295,10 +295,10 @@ class UnionKind(Kind):
         self.typed = all(branch.typed and not isinstance(branch, OpaqueKind) for branch in branches)
         self.spec = Union[tuple(branch.spec for branch in branches)]  # noqa: UP007
         self._by_type = {cls: branch for branch in branches for cls in branch.types}
-        self._by_json = {form: branch for branch in branches for form in branch.json if not isinstance(branch, RecordKind) or not branch.tag}
-        self._by_tag = {branch.tag: branch for branch in branches if isinstance(branch, RecordKind) and branch.tag}
+        self._by_json = {form: branch for branch in branches for form in branch.json if branch.tag is None}
+        self._by_tag = {branch.tag: branch for branch in branches if branch.tag is not None}
         if NONE in branches:
-            self.blank = _none
+            self.blank = none
 
     def _branch(self, value: Any) -> Kind:
         return self._by_type[type(value.live()) if isinstance(value, Tracked) else type(value)]
@@ -327,7 +327,7 @@ class UnionKind(Kind):
         return self._branch(value).dump(value, canonical)
 
     def load(self, data: JSON, depth: int = 0) -> Any:
-        form = _FORMS[type(data)]
+        form = FORMS[type(data)]
         branch = self._by_json.get(form)
         if branch is None and form == "int":
             branch = self._by_json.get("float")
@@ -338,11 +338,11 @@ class UnionKind(Kind):
         return branch.load(data, depth)
 
 
-def _none() -> None:
+def none() -> None:
     return None
 
 
-_FORMS: Final = {type(None): "null", bool: "bool", int: "int", float: "float", str: "string", list: "array", dict: "object"}
+FORMS: Final = {type(None): "null", bool: "bool", int: "int", float: "float", str: "string", list: "array", dict: "object"}
 
 
 ContainerKind: TypeAlias = ListKind | DictKind | SetKind

@@ -31,7 +31,7 @@ class _DynamicKey(StrKind):
 
     native_key = False
 
-    def take(self, value: Any, depth: int = 0) -> str:
+    def take(self, value: Any, depth: int = 0) -> Any:
         if not isinstance(value, str):
             raise misfit(value, self.name, "; annotate the dict to use other keys: dict[int, …]")
         return super().take(value, depth)
@@ -56,13 +56,13 @@ class DynamicKind(Kind):
     name = "a JSON value"
     native = typed = faithful = False
     unordered = True
-    json = frozenset(_FORMS.values())
+    json = frozenset(FORMS.values())
 
     def __init__(self, *, frozen: bool) -> None:
         self.frozen = self.hashable = frozen
         self.mutable = not frozen
         if not frozen:
-            self.blank = _none
+            self.blank = none
         self._containers: dict[type, Any] = {}
         self._others: dict[type, Kind] = {}
 
@@ -147,4 +147,3 @@ LOOSE: Final = DynamicKind(frozen=False)
 FROZEN.complete(element=FROZEN, within=FROZEN)
 DYNAMIC.complete(element=FROZEN, within=FROZEN)
 LOOSE.complete(element=FROZEN, within=LOOSE)
-ContainerKind: TypeAlias = ListKind | DictKind | SetKind

@@ -1,4 +1,4 @@
-"""Kinds: what the codec knows about one type, beginning with the values that hold no others.
+"""Kinds: what the codec knows about one type.
 
 A kind turns values into JSON text that a person can read, and back into the same values. It keeps one invariant: what
 ``take`` lets in is exactly what ``decode(encode(value))`` gives back, type for type. So a restored object equals the live
@@ -8,13 +8,8 @@ border and never later. Nothing is coerced besides ``int`` to ``float`` and to `
 
 from __future__ import annotations
 
-import datetime as dt
-import enum
-from collections.abc import Callable, Iterable
-from decimal import Decimal
-from types import NoneType
-from typing import Any, Final, Generic, TypeVar, get_origin
-from uuid import UUID
+from collections.abc import Callable
+from typing import Any, Final, get_origin
 
 import msgspec
 
@@ -23,7 +18,6 @@ from ..limits import NESTING
 
 JSON = Any
 """What ``msgspec.json.decode`` returns without a type: None, bool, int, float, str, list and dict with string keys."""
-T = TypeVar("T")
 
 
 class CorruptValue(ValueError):
@@ -61,21 +55,21 @@ class Tracked:
 
 # ---------------------------------------------------------------- the two encoders and one decoder of JSON text
 
-_OPAQUE: dict[type, OpaqueKind] = {}
+OPAQUE: Final[dict[type, Kind]] = {}
 """Immutable value types of higher floors, by class; filled by ``codec.register``."""
 
 
 def _encode_other(value: Any) -> Any:
     if isinstance(value, Tracked):
         return value.live()
-    kind = _OPAQUE.get(type(value))
+    kind = OPAQUE.get(type(value))
     if kind is None:
         raise TypeError(f"{type(value).__name__} has no JSON form")
-    return kind.encoder(value)
+    return kind.plain_form(value)
 
 
 def _decode_other(hint: Any, data: Any) -> Any:
-    return _OPAQUE[get_origin(hint) or hint].load(data)
+    return OPAQUE[get_origin(hint) or hint].load(data)
 
 
 to_json: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
@@ -139,9 +133,9 @@ class Kind:
     """Whether msgspec encodes and decodes it as such."""
     blank: Callable[[], Any] | None = None
     """Makes the value of a field without a default."""
-    decoder: Callable[[str | bytes], Any] | None = None
-
-    # Scalars override ``take`` and nothing else; containers also ``dump``, ``load`` and ``container``.
+    tag: tuple[str, Any] | None = None
+    """The member of its JSON objects that tells them from those of other kinds."""
+    _decoder: Callable[[str | bytes], Any] | None = None
 
     def take(self, value: Any, depth: int = 0) -> Any:
         """``value`` validated, as a private deep copy that is plain; raises ``Refused``."""
@@ -150,6 +144,10 @@ class Kind:
     def dump(self, value: Any, canonical: bool = False) -> Any:
         """What the encoders can encode: the value itself where ``native``."""
         return value
+
+    def plain_form(self, value: Any) -> JSON:
+        """The JSON of a value of an ``OPAQUE`` class, which msgspec does not know."""
+        raise NotImplementedError
 
     def load(self, data: JSON, depth: int = 0) -> Any:
         """The value of decoded JSON; raises ``Refused``, ``msgspec.ValidationError`` or another ``ValueError``."""
@@ -190,9 +188,9 @@ class Kind:
         """The value of JSON text. Strict; raises ``CorruptValue``."""
         try:
             if self.typed:
-                if self.decoder is None:
-                    self.decoder = msgspec.json.Decoder(self.spec, dec_hook=_decode_other).decode
-                value = self.decoder(text)
+                if self._decoder is None:
+                    self._decoder = msgspec.json.Decoder(self.spec, dec_hook=_decode_other).decode
+                value = self._decoder(text)
                 return value if self.sure else self.take(value)
             return self.load(from_json(text))
         except Refused as refused:

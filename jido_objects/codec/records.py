@@ -35,7 +35,9 @@ class RecordKind(Kind):
     native = typed = faithful = False
     unordered = True
 
-    def __init__(self, cls: Any, *, array: bool = False, tag: tuple[str, Any] | None = None, build: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(
+        self, cls: Any, build: Callable[[dict[str, Any]], Any], *, array: bool = False, tag: tuple[str, Any] | None = None
+    ) -> None:
         self.cls = cls
         self.name = cls.__name__
         self.array = array
@@ -98,10 +100,10 @@ class RecordKind(Kind):
         if depth >= NESTING:
             raise too_deep()
         if self.array:
-            _expect(data, list, self.name)
+            expect(data, list, self.name)
             names = [self.tag[0]] if self.tag else []
             data = dict(zip([*names, *(field.json for field in self.fields)], data, strict=False))
-        _expect(data, dict, self.name)
+        expect(data, dict, self.name)
         if self.tag and data.get(self.tag[0], self.tag[1]) != self.tag[1]:
             raise Refused(f"expected {self.name}, got one tagged {data[self.tag[0]]!r}")
         loaded: dict[str, Any] = {}
@@ -118,6 +120,7 @@ class RecordKind(Kind):
 
 
 def dataclass_builder(cls: Any) -> Callable[[dict[str, Any]], Any]:
+    """Makes objects of a frozen dataclass without ``__init__``."""
     set_field = object.__setattr__
     # With InitVars, __post_init__ takes arguments that were not stored.
     variables = any(field._field_type is dataclasses._FIELD_INITVAR for field in cls.__dataclass_fields__.values())  # type: ignore[attr-defined]
@@ -137,10 +140,11 @@ def dataclass_builder(cls: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def struct_builder(cls: Any) -> Callable[[dict[str, Any]], Any]:
+    """Makes objects of a frozen msgspec struct."""
     set_field = msgspec.structs.force_setattr
 
     def build(values: dict[str, Any]) -> Any:
-        # Positional names: a struct's __init__ is msgspec's own, it only sets fields and calls __post_init__.
+        # A struct's __init__ is msgspec's own: it only sets fields and calls __post_init__.
         instance = cls(**values)
         for name, value in values.items():
             set_field(instance, name, value)

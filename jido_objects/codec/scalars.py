@@ -108,7 +108,7 @@ class FloatKind(Scalar[float]):
 class StrKind(Scalar[str]):
     blank = str
 
-    def take(self, value: Any, depth: int = 0) -> str:
+    def take(self, value: Any, depth: int = 0) -> Any:
         if type(value) is not str:
             if not isinstance(value, str):
                 raise misfit(value, self.name)
@@ -120,7 +120,7 @@ class StrKind(Scalar[str]):
                 raise Refused(f"{describe(value)} holds half a surrogate pair; store bytes, or decode it with errors='replace'") from None
         return value
 
-    def load(self, data: JSON, depth: int = 0) -> str:
+    def load(self, data: JSON, depth: int = 0) -> Any:
         return self.take(data)
 
     def text(self, value: str) -> str:
@@ -133,7 +133,7 @@ class StrKind(Scalar[str]):
 class BytesKind(Scalar[bytes]):
     def fit(self, value: Any) -> bytes:
         if isinstance(value, bytes):
-            return b"".join((value,)) if type(value) is bytes else bytes(memoryview(value))
+            return bytes(memoryview(value))
         if isinstance(value, bytearray | memoryview):
             raise misfit(value, self.name, "; store bytes(…) of it")
         raise misfit(value, self.name)
@@ -142,13 +142,13 @@ class BytesKind(Scalar[bytes]):
 class DecimalKind(Scalar[Decimal]):
     faithful = sure = False
 
-    def take(self, value: Any, depth: int = 0) -> Decimal:
+    def take(self, value: Any, depth: int = 0) -> Any:
         if type(value) is not Decimal:
             if isinstance(value, float):
                 raise misfit(value, self.name, f"; write Decimal('{value}')")
             if isinstance(value, bool) or not isinstance(value, int | Decimal):
                 raise misfit(value, self.name)
-            value = Decimal(int.__index__(value)) if isinstance(value, int) else Decimal(value.as_tuple())
+            value = Decimal(int.__index__(value)) if isinstance(value, int) else Decimal(value)
         if not value.is_finite():
             raise Refused(f"Decimal('{value}') cannot be stored; use None (annotated Decimal | None)")
         return value
@@ -299,8 +299,9 @@ class EnumKind(Scalar[enum.Enum]):
 
     def fit(self, value: Any) -> enum.Enum:
         if not isinstance(value, self.cls):
-            member = next((member for member in self.cls.__members__.values() if type(member.value) is type(value) and member.value == value), None)
-            raise misfit(value, self.name, "" if member is None else f"; write {self.name}.{member.name}")
+            members = self.cls.__members__.values()
+            meant = next((member.name for member in members if type(member.value) is type(value) and member.value == value), None)
+            raise misfit(value, self.name, "" if meant is None else f"; write {self.name}.{meant}")
         return value
 
     def text(self, value: enum.Enum) -> str:
@@ -327,8 +328,8 @@ class OpaqueKind(Scalar[Any]):
         super().__init__(cls, form or "string")
         if form is None:
             self.json = frozenset({"string", "array", "object"})
-        self.encoder = encode
-        self.loader = decode
+        self._encode = encode
+        self._decode = decode
         self.textual = form == "string"
         OPAQUE[cls] = self
 
@@ -336,7 +337,10 @@ class OpaqueKind(Scalar[Any]):
         raise misfit(value, self.name)
 
     def load(self, data: JSON, depth: int = 0) -> Any:
-        return self.loader(data)
+        return self._decode(data)
+
+    def plain_form(self, value: Any) -> JSON:
+        return self._encode(value)
 
     def text(self, value: Any) -> str:
-        return self.encoder(value)  # type: ignore[no-any-return]
+        return str(self._encode(value))

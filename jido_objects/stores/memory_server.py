@@ -36,6 +36,7 @@ from .protocol import (
     TermEnded,
     TermInfo,
     TermRow,
+    Unacceptable,
 )
 
 LOCK_SECONDS = 0.3
@@ -246,7 +247,7 @@ class MemoryServer:
     async def append(self, transaction: Transaction, lane: UUID, batch: Sequence[Append]) -> list[Appended]:
         term = await self._hold(transaction, lane)
         with self.mutex:
-            return [self._append(term, append) for append in batch]
+            return [_unacceptable(append) or self._append(term, append) for append in batch]
 
     def _append(self, term: UUID, append: Append) -> int | None:
         if append.object_id is None:
@@ -355,3 +356,18 @@ class MemoryServer:
             row = self.objects.get(object_id)
             rows = sorted(row.journal.items()) if row else []
             return [(epoch, copy.copy(entry)) for seq, (epoch, entry) in rows if seq > after][:limit]
+
+
+def _unacceptable(append: Append) -> Unacceptable | None:
+    """What no database could hold."""
+    for entry in append.entries:
+        try:
+            for required in (entry.call_id, entry.method, entry.delta):
+                required.encode()
+            for optional in (entry.result, entry.user, entry.extra):
+                (optional or "").encode()
+        except (AttributeError, UnicodeEncodeError) as error:
+            return Unacceptable(str(error))
+        if not -(2**63) <= entry.digest < 2**63:
+            return Unacceptable("a digest of more than 64 bits")
+    return None

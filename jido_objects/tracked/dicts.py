@@ -1,3 +1,17 @@
+"""Dicts of live state."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any, Self
+
+from ..codec import DictKind, Refused
+from .nodes import ABSENT, GONE, NOTHING, SWAP, WRAPPERS, Node, Path, depth_at, plain, stored, untracked
+
+if TYPE_CHECKING:
+    from ..state import State
+
+
 class TrackedDict(Node, MutableMapping[Any, Any]):
     """A dict of live state."""
 
@@ -17,12 +31,12 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         return {key: value for key, value in self._raw.items() if value is not GONE} if self._gone else self._raw
 
     def undo(self, key: Any, old: Any) -> None:
-        if key is _NOTHING:
+        if key is NOTHING:
             return
         if key is SWAP:
             self._raw, self._gone = old
             self._free = False
-        elif old is _ABSENT:
+        elif old is ABSENT:
             del self._raw[key]
         else:
             if self._raw.get(key) is GONE:
@@ -47,7 +61,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         kind = self._kind
         if kind.plain_key:
             return key
-        return kind.step(key if kind.key.faithful else _stored(self._raw, key))
+        return kind.step(key if kind.key.faithful else stored(self._raw, key))
 
     # ------------------------------------------------------------ reading
 
@@ -106,7 +120,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         return {key: plain(value) for key, value in live.items()} if self._kind.item.mutable else live.copy()
 
     def __eq__(self, other: object) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self.live() == other if isinstance(other, dict) else NotImplemented
 
     def __or__(self, other: Any) -> dict[Any, Any]:
@@ -134,7 +148,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
 
     def _put(self, path: Path, key: Any, value: Any) -> None:
         raw, kind = self._raw, self._kind
-        old = raw.get(key, _ABSENT)
+        old = raw.get(key, ABSENT)
         if kind.simple:
             if type(old) is type(value) and kind.item.faithful and old == value:
                 return
@@ -142,7 +156,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         else:
             op = ("put", path, self._step(key), self._dump(value))
         if self._free:
-            self._state.log.append((op, self, _NOTHING, None))
+            self._state.log.append((op, self, NOTHING, None))
         elif old is GONE:
             # The key comes back at the end, while a rollback needs the place it had: keep the whole order, once.
             self._swap(op, self.live())
@@ -167,7 +181,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
             raise KeyError(key)
         op = ("del", path, self._step(key))
         if self._free:
-            state.log.append((op, self, _NOTHING, None))
+            state.log.append((op, self, NOTHING, None))
             del raw[key]
         else:
             state.log.append((op, self, key, old))
@@ -176,9 +190,9 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
             self._gone += 1
         return old
 
-    def pop(self, key: Any, default: Any = _ABSENT) -> Any:
+    def pop(self, key: Any, default: Any = ABSENT) -> Any:
         path = self._change()
-        if default is not _ABSENT and key not in self:
+        if default is not ABSENT and key not in self:
             return default
         return plain(self._remove(path, key))
 
@@ -194,7 +208,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
                 break
             self._gone -= 1
             log.append((None, self, key, GONE))
-        log.append((("del", path, self._kind.step(key)), self, _NOTHING if self._free else key, old))
+        log.append((("del", path, self._kind.step(key)), self, NOTHING if self._free else key, old))
         return key, plain(old)
 
     def clear(self) -> None:
@@ -202,7 +216,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         if not len(self):
             return
         if self._free:
-            self._state.log.append((("clear", path), self, _NOTHING, None))
+            self._state.log.append((("clear", path), self, NOTHING, None))
             self._raw = {}
         else:
             self._swap(("clear", path), {})
@@ -216,22 +230,23 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         path = self._change()
         pairs: dict[Any, Any] = dict(*args, **kwargs)
         try:
-            taken = self._kind.take(pairs, _depth(path) - 1)
+            taken = self._kind.take(pairs, depth_at(path) - 1)
         except Refused as refused:
             self._refuse(refused, path)
         for key, value in taken.items():
             self._put(path, key, value)
 
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 
 
 class _Keys(KeysView[Any]):
     __slots__ = ()
+    _mapping: TrackedDict
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._mapping)  # type: ignore[call-overload,no-any-return]
+        return reversed(self._mapping)
 
     def __repr__(self) -> str:
         return f"dict_keys({list(self)!r})"

@@ -1,3 +1,15 @@
+"""Lists of live state."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from typing import Any, Self, SupportsIndex
+
+from ..codec import ListKind, Refused
+from .nodes import WRAPPERS, Node, Path, depth_at, plain, untracked
+
+
 class TrackedList(Node, MutableSequence[Any]):
     """A list of live state."""
 
@@ -23,13 +35,13 @@ class TrackedList(Node, MutableSequence[Any]):
 
     def _take(self, value: Any, path: Path, index: int) -> Any:
         try:
-            return self._kind.item.take(value, _depth(path))
+            return self._kind.item.take(value, depth_at(path))
         except Refused as refused:
             self._refuse(refused, path, f"[{index}]")
 
     def _take_all(self, values: Iterable[Any], path: Path) -> list[Any]:
         try:
-            return self._kind.take(list(values), _depth(path) - 1)
+            return self._kind.take(list(values), depth_at(path) - 1)
         except Refused as refused:
             self._refuse(refused, path)
 
@@ -84,23 +96,23 @@ class TrackedList(Node, MutableSequence[Any]):
         return [plain(element) for element in self._raw] if self._kind.item.mutable else self._raw.copy()
 
     def __eq__(self, other: object) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self._raw == other if isinstance(other, list) else NotImplemented
 
     def __lt__(self, other: Any) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self._raw < other if isinstance(other, list) else NotImplemented
 
     def __le__(self, other: Any) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self._raw <= other if isinstance(other, list) else NotImplemented
 
     def __gt__(self, other: Any) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self._raw > other if isinstance(other, list) else NotImplemented
 
     def __ge__(self, other: Any) -> bool:
-        other = _untracked(other)
+        other = untracked(other)
         return self._raw >= other if isinstance(other, list) else NotImplemented
 
     def __add__(self, other: Any) -> list[Any]:
@@ -229,7 +241,7 @@ class TrackedList(Node, MutableSequence[Any]):
             raise ValueError("list modified during sort")
         self._reorder(path, order)
 
-    def __iadd__(self, values: Iterable[Any]) -> Self:
+    def __iadd__(self, values: Iterable[Any]) -> Self:  # type: ignore[misc]
         self.extend(values)
         return self
 

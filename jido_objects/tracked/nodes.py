@@ -1,49 +1,27 @@
-"""Lists, dicts and sets of live state: they journal what changed, and refuse change outside a turn.
-
-A tracked container holds a plain one. What is nested in that stays plain until it is first read, and is wrapped then, in
-place; so to thaw an object costs no Python per element. A container knows its parent and finds its own place in it when it
-changes, checking by identity that it is still there: one that was popped, replaced or cleared away can write nowhere.
-
-Every change appends one entry ``(op, container, …)`` to the state's log: the op for the journal, the rest to undo it. The cost
-of a change does not depend on the size of the container. A key deleted from a dict leaves a tombstone until the turn ends,
-so that a rollback finds the order of the keys as it was.
-
-They do not subclass ``list``, ``dict`` and ``set``: C code such as ``heapq`` would change them unseen. What they hand out for
-good (``pop``, ``copy``, ``a + b``) is plain.
-"""
+"""What tracked lists, dicts and sets have in common: a place in the state, and the right to change it."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    MutableMapping,
-    MutableSequence,
-    MutableSet,
-    Set,
-    ValuesView,
-)
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from msgspec import Raw
 
-from .composites import DictKind, ListKind, SetKind
-from .errors import StateError
-from .kinds import Kind, Refused, Tracked, to_json
+from ..codec.kinds import Kind, Refused, Tracked, to_json
+from ..errors import StateError
 
 if TYPE_CHECKING:
-    from .state import State
+    from ..state import State
 
-current_turn: ContextVar[object | None] = ContextVar("jido_objects.turn", default=None)
+current_turn: ContextVar[Any] = ContextVar("jido_objects.turn", default=None)
 """The turn that the running code belongs to. State changes only where it is the state's open one."""
 
-Path = str | list[Any]
+Path: TypeAlias = str | list[Any]
 """``"field"``, or ``["field", step, …]``: a string is a key, a number an index, ``[key]`` a key that has no text form."""
+
+
+WRAPPERS: Final[dict[type, type[Node]]] = {}
+"""The tracked class of each plain one."""
 
 
 class _Mark:
@@ -55,10 +33,10 @@ class _Mark:
 
 
 GONE: Final = _Mark("deleted in this turn")
-_ABSENT: Final = _Mark("absent")
+ABSENT: Final = _Mark("absent")
 SWAP: Final = _Mark("whole container")
-_NOTHING: Final = _Mark("nothing to undo")
-_current = current_turn.get
+NOTHING: Final = _Mark("nothing to undo")
+running_turn: Final = current_turn.get
 
 
 def plain(value: Any) -> Any:
@@ -73,7 +51,7 @@ def plain(value: Any) -> Any:
     return value.copy() if cls is set else value
 
 
-def _untracked(value: Any) -> Any:
+def untracked(value: Any) -> Any:
     return value.live() if isinstance(value, Tracked) else value
 
 
@@ -95,7 +73,7 @@ class _Probe:
         return True
 
 
-def _stored(raw: dict[Any, Any] | set[Any], key: Any) -> Any:
+def stored(raw: dict[Any, Any] | set[Any], key: Any) -> Any:
     """The key that ``raw`` holds for ``key``: ``Decimal("1.0")`` finds ``Decimal("1.00")``, which the journal must name."""
     probe = _Probe(key)
     return probe.found if probe in raw else key
@@ -136,7 +114,7 @@ class Node(Tracked):
         """Check that this container may change now; returns its path."""
         state = self._state
         turn = state.writer
-        if turn is None or _current() is not turn:
+        if turn is None or running_turn() is not turn:
             raise state.refusal()
         if self._parent is None:
             if state.values.get(self._key) is self:
@@ -191,7 +169,7 @@ class Node(Tracked):
         return self._kind.cls, (self.copy(),)
 
 
-def _depth(path: Path) -> int:
+def depth_at(path: Path) -> int:
     """How many containers are around an item of the one at ``path``."""
     return 1 if isinstance(path, str) else len(path)
 

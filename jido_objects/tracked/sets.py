@@ -1,3 +1,14 @@
+"""Sets of live state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, MutableSet, Set
+from typing import Any, Self
+
+from ..codec import Refused, SetKind
+from .nodes import SWAP, Node, Path, depth_at, stored, untracked
+
+
 class TrackedSet(Node, MutableSet[Any]):
     """A set of live state. A rollback restores what it holds, not the order in which it is iterated."""
 
@@ -16,13 +27,13 @@ class TrackedSet(Node, MutableSet[Any]):
             self._raw.add(old)
 
     @classmethod
-    def _from_iterable(cls, values: Iterable[Any]) -> set[Any]:  # type: ignore[override]
+    def _from_iterable(cls, values: Iterable[Any]) -> set[Any]:
         return set(values)
 
     def _take_all(self, values: Iterable[Any], path: Path) -> list[Any]:
         take = self._kind.item.take
         try:
-            return [take(value, _depth(path)) for value in values]
+            return [take(value, depth_at(path)) for value in values]
         except Refused as refused:
             self._refuse(refused, path, " element")
 
@@ -39,7 +50,7 @@ class TrackedSet(Node, MutableSet[Any]):
         return self._raw.copy()
 
     def __eq__(self, other: object) -> bool:
-        return self._raw == _untracked(other) if isinstance(other, Set) else NotImplemented
+        return self._raw == untracked(other) if isinstance(other, Set) else NotImplemented
 
     def issubset(self, other: Iterable[Any]) -> bool:
         return self._raw.issubset(other)
@@ -70,14 +81,14 @@ class TrackedSet(Node, MutableSet[Any]):
             self._raw.add(element)
 
     def _discard(self, path: Path, element: Any) -> None:
-        element = element if self._kind.item.faithful else _stored(self._raw, element)
+        element = element if self._kind.item.faithful else stored(self._raw, element)
         self._state.log.append((("discard", path, self._dump(element)), self, False, element))
         self._raw.discard(element)
 
     def add(self, value: Any) -> None:
         path = self._change()
         try:
-            value = self._kind.item.take(value, _depth(path))
+            value = self._kind.item.take(value, depth_at(path))
         except Refused as refused:
             self._refuse(refused, path, " element")
         self._add(path, value)
@@ -129,7 +140,7 @@ class TrackedSet(Node, MutableSet[Any]):
             else:
                 self._add(path, element)
 
-    def __ior__(self, other: Set[Any]) -> Self:  # type: ignore[override,misc]
+    def __ior__(self, other: Set[Any]) -> Self:  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -141,6 +152,6 @@ class TrackedSet(Node, MutableSet[Any]):
         self.difference_update(other)
         return self
 
-    def __ixor__(self, other: Set[Any]) -> Self:  # type: ignore[override,misc]
+    def __ixor__(self, other: Set[Any]) -> Self:  # type: ignore[misc]
         self.symmetric_difference_update(other)
         return self

@@ -9,14 +9,18 @@ import signal
 import socket
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from servers import demo, free_port, manage, page
 
+from tour.objects import Hold
 from tour.storm.client import loopback
 from tour.storm.load import Load, Outcome
 from tour.storm.proof import prove
+
+NOW = datetime.now(UTC)
 
 
 def test_demo_runs_twice_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
@@ -130,13 +134,13 @@ class Liar(Load):
 def test_a_lie_is_caught(held: dict[str, tuple[int, ...]], shown: int, broken: set[str]) -> None:
     everyone = {"a", "b", "c"}
     outcome = Outcome(held=held, refused={"c": "SoldOut"}, unknown=everyone - {"c"} - held.keys())
-    state = {"holds": {buyer: {"seats": list(seats)} for buyer, seats in held.items()}}
+    state = {"holds": {buyer: Hold(seats, NOW) for buyer, seats in held.items()}}
     checks = asyncio.run(prove(Liar(outcome), 2, 3, {"left": shown, "tickets": 2}, state))
     assert {check.claim for check in checks if not check.holds} == broken
 
 
 def test_a_hold_that_nobody_was_told_of_is_caught() -> None:
     outcome = Outcome(held={"a": (1,)}, refused={"b": "SoldOut"})
-    state = {"holds": {"a": {"seats": [1]}, "b": {"seats": [2]}}}
+    state = {"holds": {"a": Hold((1,), NOW), "b": Hold((2,), NOW)}}
     checks = asyncio.run(prove(Liar(outcome), 1, 2, {"left": 0, "tickets": 1}, state))
     assert [check.claim for check in checks if not check.holds] == ["the database says the same, buyer by buyer"]

@@ -17,7 +17,7 @@ class Check:
 
 def seats_in(state: dict[str, Any] | None) -> dict[str, tuple[int, ...]]:
     """Who holds which seats, in a committed state as ``peek`` gives it."""
-    return {buyer: tuple(hold["seats"]) for buyer, hold in state["holds"].items()} if state else {}
+    return {buyer: hold.seats for buyer, hold in state["holds"].items()} if state else {}
 
 
 async def prove(load: Load, tickets: int, buyers: int, shown: dict[str, Any], state: dict[str, Any] | None) -> list[Check]:

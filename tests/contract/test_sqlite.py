@@ -1,0 +1,112 @@
+"""The contract on SQLite, in a file of its own for each test."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connections
+
+from jido_objects.stores import oslock
+from jido_objects.stores.protocol import Store
+from jido_objects.stores.sqlite import SqliteStore
+
+from .failures import FailureContract
+from .store_contract import StoreContract
+from .world import Fault, When, World
+
+
+class Strike(Fault):
+    def __init__(self) -> None:
+        self.k = 0
+        self.when = When.BEFORE
+
+    def arm(self, k: int, when: When) -> None:
+        self.k, self.when = k, when
+
+    def connection(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return _Struck(self, *args, **kwargs)
+
+    def due(self) -> bool:
+        self.k -= 1
+        self.fired = self.fired or self.k == 0
+        return self.k == 0
+
+
+class _Struck(sqlite3.Connection):
+    def __init__(self, strike: Strike, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.strike = strike
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql == "ROLLBACK" or (self.in_transaction and sql != "COMMIT") or not self.strike.due():
+            return super().execute(sql, parameters)
+        error = sqlite3.OperationalError("struck")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        if sql == "COMMIT" and self.strike.when is When.BEFORE:
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        elif sql == "COMMIT":
+            super().execute(sql)
+        raise error
+
+
+class SqliteWorld(World):
+    def __init__(self, parameters: Mapping[str, Any], file: Path) -> None:
+        super().__init__()
+        self.parameters = {**parameters, "database": str(file)}
+        self.file = file
+
+    def make(self, fault: bool = False) -> tuple[Store, Fault | None]:
+        if not fault:
+            return SqliteStore(self.parameters), None
+        strike = Strike()
+        return SqliteStore({**self.parameters, "factory": strike.connection}), strike
+
+    async def lapse(self, term: UUID) -> None:
+        oslock.release(Path(f"{self.file}.jido"), term)
+
+    async def put(self, type_: str, key: str, *, epoch: int) -> int:
+        return int(self.sql("INSERT INTO jido_object (type, key, epoch) VALUES (?, ?, ?) RETURNING id", type_, key, epoch)[0][0])
+
+    def sql(self, sql: str, *parameters: object) -> list[Any]:
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+@pytest.fixture(scope="session")
+def template(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes]:
+    """Django's parameters, and the bytes of a migrated database file."""
+    connection = connections["default"]
+    parameters = connection.get_connection_params()
+    target = tmp_path_factory.mktemp("template") / "db"
+    with closing(sqlite3.connect(parameters["database"], uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    return parameters, target.read_bytes()
+
+
+class TestSqliteStore(StoreContract, FailureContract):
+    has_late = False
+
+    @pytest.fixture(autouse=True)
+    def _files(self, template: tuple[dict[str, Any], bytes], tmp_path: Path) -> None:
+        self.template, self.directory = template, tmp_path
+        self.number = 0
+
+    def world(self) -> SqliteWorld:
+        self.number += 1
+        file = self.directory / f"{self.number}.sqlite3"
+        file.write_bytes(self.template[1])
+        return SqliteWorld(self.template[0], file)
+
+    async def snapshots(self, world: World, object_id: int) -> list[int]:
+        assert isinstance(world, SqliteWorld)
+        return [seq for (seq,) in world.sql("SELECT seq FROM jido_snapshot WHERE object_id = ? ORDER BY seq", object_id)]
+
+    async def trim(self, world: World, object_id: int, up_to: int) -> None:
+        assert isinstance(world, SqliteWorld)
+        world.sql("DELETE FROM jido_journal WHERE object_id = ? AND seq <= ?", object_id, up_to)

@@ -1,0 +1,243 @@
+"""Calls from everywhere Django code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from jido_objects import process
+from jido_objects.errors import (
+    BlockingCall,
+    CallFailed,
+    CallIdReused,
+    InvalidArguments,
+    InvalidKey,
+    InvalidValue,
+    ObjectException,
+    UnknownField,
+    UnknownMethod,
+)
+from tests.app.objects import Born, Chain, Counter, Everything, Only, Sale, Slow, SoldOut
+
+
+@pytest.mark.usefixtures("database")
+class TestCalls:
+    def test_a_call_by_name_and_by_function(self) -> None:
+        counter = Counter.at("a")
+        assert counter.call("add", 2) == 2
+        assert counter.call(Counter.add, n=3) == 5
+        assert counter.get("value") == 5
+        assert counter.get("doubled", plus=1) == 11
+
+    def test_the_same_from_an_event_loop(self) -> None:
+        async def main() -> list[int]:
+            counter = Counter.at("a")
+            results = await asyncio.gather(*(counter.acall(Counter.add) for _ in range(50)))
+            assert await counter.aget("value") == 50
+            assert await counter.apeek() == {"value": 50}
+            assert await counter.aexists()
+            return sorted(results)
+
+        assert asyncio.run(main()) == list(range(1, 51))
+
+    def test_from_many_threads(self) -> None:
+        results: list[int] = []
+
+        def work() -> None:
+            results.extend(Counter.at("t").call(Counter.add) for _ in range(10))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == list(range(1, 81))
+
+    def test_state_survives_the_host(self) -> None:
+        sale = Sale.at("tour", 2027)
+        assert sale.key == "tour/2027"
+        assert sale.call(Sale.reserve, "ann", n=2) == 98
+        process.stop()
+        assert sale.peek() == {"stock": 98, "holds": {"ann": 2}, "log": ["ann"]}
+        assert sale.call(Sale.reserve, "bob") == 97
+        assert sale.get("holds") == {"ann": 2, "bob": 1}
+
+    def test_every_state_type_survives_the_host(self) -> None:
+        thing = Everything.at("e")
+        when = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+        uid = UUID(int=5)
+        thing.call(Everything.fill, when, uid, Counter.at("friend"))
+        thing.call(Everything.put, "a", "b", 1)
+        before = thing.peek()
+        process.stop()
+        assert thing.call(Everything.put, "a", "b", 2) == 2
+        after = thing.peek()
+        assert before is not None
+        assert after is not None
+        assert after.pop("nested") == {"a": {"b": [1, 2]}}
+        assert before.pop("nested") == {"a": {"b": [1]}}
+        assert after == before
+        assert after["when"] == when
+        assert after["uid"] == uid
+        assert after["friend"] == Counter.at("friend")
+
+    def test_a_read_never_creates(self) -> None:
+        sale = Sale.at("nobody")
+        assert sale.get("stock") == 100
+        assert sale.get("left") == 100
+        assert sale.peek() is None
+        assert not sale.exists()
+        with pytest.raises(SoldOut):
+            sale.call(Sale.reserve, "ann", 1000)
+        assert not sale.exists()
+        sale.call(Sale.reserve, "ann")
+        assert sale.exists()
+
+    def test_a_refusal_arrives_as_itself(self) -> None:
+        with pytest.raises(SoldOut, match=r"Only 100 left\.") as caught:
+            Sale.at("s").call(Sale.reserve, "ann", 101)
+        assert caught.value.args == (100,)
+        assert isinstance(caught.value, ObjectException)
+        assert caught.value.applied is False
+
+    def test_any_other_exception_arrives_as_call_failed(self) -> None:
+        counter = Counter.at("f")
+        counter.call(Counter.add, 1)
+        with pytest.raises(CallFailed, match="ValueError: out of cheese") as caught:
+            counter.call(Counter.fail)
+        assert caught.value.type_name == "ValueError"
+        assert caught.value.message == "out of cheese"
+        assert caught.value.call_id
+        assert counter.get("value") == 1
+
+    def test_a_query_cannot_write(self) -> None:
+        sale = Sale.at("q")
+        sale.call(Sale.reserve, "ann")
+        with pytest.raises(CallFailed, match="is a @query and cannot change state"):
+            sale.get("cheat")
+        assert sale.get("stock") == 99
+
+    def test_a_cast_is_accepted_and_applied(self) -> None:
+        counter = Counter.at("c")
+        call_id = counter.cast(Counter.add, 5)
+        assert isinstance(call_id, str)
+        assert counter.call(Counter.add, 1) == 6
+
+    def test_a_singleton(self) -> None:
+        assert Only.at().call(Only.add) == 1
+        assert Only.at().call("add") == 2
+
+    def test_hooks(self) -> None:
+        born = Born.at("b")
+        assert born.get("story") == (0, 1)
+        assert born.call(Born.set_limit, 5) == 1
+        assert born.get("story") == (1, 1)
+        with pytest.raises(CallFailed, match="limit over 100"):
+            born.call(Born.set_limit, 101)
+        assert born.get("limit") == 5
+        process.stop()
+        assert born.get("story") == (1, 1)
+
+    def test_transient_state_lives_as_long_as_the_activation(self) -> None:
+        sale = Sale.at("x")
+        sale.call(Sale.reserve, "a")
+        assert sale.call(Sale.look) == 1
+        assert sale.call(Sale.look) == 2
+        process.stop()
+        assert sale.call(Sale.look) == 1
+
+
+@pytest.mark.usefixtures("database")
+class TestIds:
+    def test_the_same_id_runs_once(self) -> None:
+        counter = Counter.at("a").using(call_id="order-42")
+        assert counter.call(Counter.add, 5) == 5
+        assert counter.call(Counter.add, n=5) == 5
+        process.stop()
+        assert counter.call(Counter.add, 5) == 5
+        assert Counter.at("a").get("value") == 5
+
+    def test_a_refusal_is_recorded_on_an_object_that_exists(self) -> None:
+        sale = Sale.at("a")
+        sale.call(Sale.reserve, "ann", 60)
+        with pytest.raises(SoldOut, match="Only 40 left"):
+            sale.using(call_id="b").call(Sale.reserve, "bob", 50)
+        sale.call(Sale.reserve, "cy", 30)
+        with pytest.raises(SoldOut, match="Only 40 left"):
+            sale.using(call_id="b").call(Sale.reserve, "bob", 50)
+
+    def test_another_call_under_the_same_id_is_refused(self) -> None:
+        Counter.at("a").using(call_id="x").call(Counter.add, 1)
+        with pytest.raises(CallIdReused, match="'x'"):
+            Counter.at("a").using(call_id="x").call(Counter.add, 2)
+        assert Counter.at("b").using(call_id="x").call(Counter.add, 2) == 2
+
+    def test_a_concurrent_duplicate_waits_for_the_first(self) -> None:
+        async def main() -> list[int]:
+            counter = Counter.at("d")
+            return await asyncio.gather(*(counter.using(call_id="same").acall(Counter.add) for _ in range(20)))
+
+        assert asyncio.run(main()) == [1] * 20
+
+
+@pytest.mark.usefixtures("database")
+class TestRefused:
+    def test_a_blocking_call_in_a_running_loop(self) -> None:
+        async def main() -> None:
+            Counter.at("a").call("add")
+
+        with pytest.raises(BlockingCall, match=r"acall\('add'"):
+            asyncio.run(main())
+
+    def test_a_blocking_call_in_a_turn(self) -> None:
+        with pytest.raises(CallFailed, match="acall") as caught:
+            Chain.at("a").call(Chain.block)
+        assert caught.value.type_name == "BlockingCall"
+
+    def test_a_cycle_is_refused_with_its_chain(self) -> None:
+        with pytest.raises(CallFailed) as caught:
+            Chain.at("a").call(Chain.walk, ["b", "a"])
+        assert "app.Chain('a') → app.Chain('b') → app.Chain('a').walk" in str(caught.value)
+        assert Chain.at("a").peek() is None
+
+    def test_a_chain_is_followed(self) -> None:
+        assert Chain.at("a").call(Chain.walk, ["b", "c"]) == 2
+        assert Chain.at("a").call(Chain.ask, Counter.at("n")) == 1
+
+    def test_a_cast_from_a_turn_leaves_with_its_commit(self) -> None:
+        Chain.at("a").call(Chain.tell, Counter.at("n"))
+        assert Counter.at("n").call(Counter.add) == 6
+        with pytest.raises(CallFailed):
+            Chain.at("a").call(Chain.tell, Counter.at("n"), fail=True)
+        assert Counter.at("n").call(Counter.add) == 7
+
+    @pytest.mark.parametrize(
+        ("name", "says"), [("ad", "did you mean 'add'"), ("_x", "no callable"), ("on_create", "hook"), ("value", "get"), ("__init__", "no callable")]
+    )
+    def test_unknown_and_private_methods(self, name: str, says: str) -> None:
+        with pytest.raises(UnknownMethod, match=says):
+            (Born if name == "on_create" else Counter).at("a").call(name)
+
+    def test_unknown_field(self) -> None:
+        with pytest.raises(UnknownField, match="did you mean 'value'"):
+            Counter.at("a").get("valu")
+
+    def test_wrong_arguments(self) -> None:
+        with pytest.raises(InvalidArguments, match="no parameter 'm'"):
+            Counter.at("a").call("add", m=1)
+        with pytest.raises(InvalidArguments, match="'buyer' is missing"):
+            Sale.at("a").call("reserve")
+        with pytest.raises(InvalidValue, match=r"Counter\.add\(n\)"):
+            Counter.at("a").call("add", "1")
+        with pytest.raises(InvalidValue, match="nan cannot be stored"):
+            Slow.at("a").call("wait", float("nan"))
+        assert not Counter.at("a").exists()
+
+    @pytest.mark.parametrize("parts", [("",), (None,), ("x" * 201,), ("e\u0301",), ("a\nb",), ()])
+    def test_bad_keys(self, parts: tuple[object, ...]) -> None:
+        with pytest.raises(InvalidKey):
+            Counter.at(*parts)
