@@ -29,6 +29,8 @@ class JidoError(Exception):
 
     def __init__(self, *args: object, call_id: str | None = None) -> None:
         super().__init__(*args)
+        # OSError, an ancestor of TimeoutError, reads arguments as (errno, strerror, file name) and keeps two.
+        self.args = args
         self.call_id = call_id
 
     def __str__(self) -> str:

@@ -173,6 +173,8 @@ class Host:
             return
         logger.warning("Term %s was buried; this host drops its objects and takes a new term", lease.term)
         self.lease = None
+        # Who waits for this lease to be renewed waits in vain: a new term is trusted from its start.
+        self._trust_returned.set()
         old = self.pipeline
         for activation in list(self.activations.values()):
             self.drop(activation, "its term has ended")
@@ -329,7 +331,11 @@ class Host:
     async def _thaw(self, activation: Activation, before: Activation | None) -> None:
         if before is not None and before.closed is not None:
             # Its rows in flight decide what this one will find.
-            activation.accept_first(await before.closed)
+            calls = await before.closed
+            if activation.status is Status.GONE:
+                self._redo(activation.name, calls)
+                return
+            activation.accept_first(calls)
         try:
             if activation.mailbox:
                 await self._ask(lambda: self._thaw_once(activation))
@@ -460,7 +466,8 @@ class Host:
 
     def drop(self, activation: Activation, why: str) -> None:
         """An activation is no longer believed; what waited on it runs again on a new one."""
-        if activation.status is Status.GONE:
+        # One that is still being thawed believes nothing yet: its thaw looks at term and trust itself.
+        if activation.status is not Status.LIVE:
             return
         was_there = self.activations.get(activation.name) is activation
         redo = self._remove(activation)

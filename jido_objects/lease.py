@@ -75,6 +75,7 @@ class Keeper:
         self._stuck = stuck
         self._renewed = renewed
         self._lost = lost
+        self._failing = False
 
     async def tick(self) -> float:
         """Renew once if there is something to renew; returns the seconds until the next attempt."""
@@ -88,8 +89,13 @@ class Keeper:
         try:
             alive = await self._store.renew(lease.term, lease.seconds)
         except StoreError as error:
-            logger.warning("The lease of term %s could not be renewed: %s", lease.term, error)
+            if not self._failing:
+                logger.warning("The lease of term %s could not be renewed: %s", lease.term, error)
+            self._failing = True
             return period / 4
+        if self._failing:
+            logger.warning("The lease of term %s can be renewed again", lease.term)
+        self._failing = False
         if not alive:
             self._lost(lease)
             return period
@@ -99,5 +105,12 @@ class Keeper:
 
     async def run(self) -> None:
         """Tick until cancelled."""
+        while True:
+            try:
+                await self._store.open()
+                break
+            except StoreError as error:
+                logger.warning("The keeper of the lease cannot reach the database yet: %s", error)
+                await asyncio.sleep(0.1)
         while True:
             await asyncio.sleep(await self.tick())

@@ -160,7 +160,7 @@ class State:
         return to_json(document).decode()
 
     def canonical(self) -> str:
-        """The document in the one form that equal states share: keys and sets sorted."""
+        """The document in the one form that equal states share: keys and sets sorted (those of unknown fields as arrays are)."""
         values = self.values
         document = {name: field.kind.dump(values[name], True) for name, field in self.shape.items()}
         document.update((name, from_json(part) if isinstance(part, msgspec.Raw) else part) for name, part in self._unknown.items())

@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Both databases are migrated for the tests that ask for one."""
+"""Fixtures for all tests. As soon as one test asks for a database, both are made and migrated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connections
+from django.test.utils import setup_databases, teardown_databases
 
 from tests import servers
 
@@ -15,14 +16,24 @@ _DISCONNECT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datn
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """pytest-django's own, and an end that no forgotten connection can spoil: PostgreSQL drops no database that is in use."""
+def django_db_setup(
+    request: pytest.FixtureRequest, django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: Any
+) -> Iterator[None]:
+    """All aliases, where pytest-django makes only those that a mark names: stores reach theirs without a mark. And an end
+    that no forgotten connection can spoil: PostgreSQL drops no database that is in use."""
+    verbosity = request.config.option.verbose
+    keep = request.config.getoption("reuse_db") and not request.config.getoption("create_db")
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=verbosity, interactive=False, keepdb=keep)
     yield
+    if keep:
+        return
     with django_db_blocker.unblock():
         for alias in settings.DATABASES:
             if connections[alias].vendor == "postgresql":
                 with connections[alias].cursor() as cursor:
                     cursor.execute(_DISCONNECT)
+        teardown_databases(made, verbosity=verbosity)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from jido_objects.errors import JidoError
 
 from .buyers import alias, buyer_of
 from .models import SaleInfo
-from .objects import Sale
+from .objects import NotOpen, Sale
 from .views import PATIENCE, overview_of
 
 NAME_LENGTH = 64
@@ -64,7 +64,6 @@ def reserve(request: HttpRequest, slug: str) -> JsonResponse:
     """Hold seats in the name of any buyer: ``{"buyer": …, "call_id": …, "n": 1}``."""
     if not settings.TOUR_API:
         raise Http404
-    info = get_object_or_404(SaleInfo, slug=slug)
     try:
         body = json.loads(request.body)
         buyer, call_id, n = body["buyer"], body["call_id"], body.get("n", 1)
@@ -76,7 +75,11 @@ def reserve(request: HttpRequest, slug: str) -> JsonResponse:
     if not named or type(n) is not int:
         return problem(400, "bad_request", f"buyer and call_id are strings of 1 to {NAME_LENGTH} printable characters, n is a number.")
     try:
-        hold = info.ref.using(call_id=f"{buyer}:{call_id}", timeout=PATIENCE).call(Sale.reserve, buyer, n)
+        # No query finds out first whether there is such a sale: the object knows whether it was opened, and a refusal creates none.
+        hold = Sale.at(slug).using(call_id=f"{buyer}:{call_id}", timeout=PATIENCE).call(Sale.reserve, buyer, n)
+    except NotOpen as refusal:
+        get_object_or_404(SaleInfo, slug=slug)
+        return problem(409, "NotOpen", str(refusal))
     except ObjectException as refusal:
         return problem(409, type(refusal).__name__, str(refusal))
     except JidoError as error:

@@ -125,7 +125,7 @@ class _Compiler:
 
     def _container(self, cls: type, args: tuple[Any, ...], frozen: bool) -> Kind:
         if frozen:
-            instead = {list: "tuple[…, ...]", set: "frozenset[…]", dict: "a tuple of pairs, or a frozen dataclass"}[cls]
+            instead = "tuple[…, ...]" if cls is list else "frozenset[…]" if cls is set else "a tuple of pairs, or a frozen dataclass"
             raise self.error(
                 f"a {cls.__name__} inside a tuple, a set, a key or a frozen class could change without being journaled; use {instead}."
             )
@@ -162,10 +162,15 @@ class _Compiler:
             raise self.error(f"{error}; choose other values.") from None
 
     def _union(self, args: tuple[Any, ...], frozen: bool) -> Kind:
-        branches = tuple(self.compile(arg, frozen=frozen) for arg in args)
-        dynamic = next((branch for branch in branches if branch in (DYNAMIC, FROZEN, LOOSE)), None)
-        if dynamic is not None:
-            return dynamic
+        branches: list[Kind] = []
+        for arg in args:
+            kind = self.compile(arg, frozen=frozen)
+            if kind in (DYNAMIC, FROZEN, LOOSE):
+                return kind
+            # An alias or a NewType can hide a union inside of this one.
+            branches += [branch for branch in getattr(kind, "branches", (kind,)) if branch not in branches]
+        if NONE in branches and any(types.NoneType in branch.types for branch in branches if branch is not NONE):
+            branches.remove(NONE)
         for index, branch in enumerate(branches):
             for other in branches[:index]:
                 if branch.json & other.json and not _told_apart(branch, other):
@@ -173,7 +178,7 @@ class _Compiler:
                         f"{other.name} | {branch.name} cannot be told apart, both are written as a JSON {min(branch.json & other.json)}; "
                         "use one of them, a frozen dataclass with a field for each, or Any (which tags its values)."
                     )
-        return UnionKind(branches)
+        return UnionKind(tuple(branches)) if len(branches) > 1 else branches[0]
 
     # ------------------------------------------------------------ classes
 

@@ -7,10 +7,10 @@ down to its last part, and is passed around as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 from ..limits import NESTING
-from .kinds import JSON, Kind, Refused, Tracked, misfit, to_sorted_json, too_deep
+from .kinds import FORMS, JSON, Kind, Refused, Tracked, misfit, to_sorted_json, too_deep
 from .scalars import NONE, OpaqueKind, StrKind
 
 
@@ -342,7 +342,6 @@ def none() -> None:
     return None
 
 
-FORMS: Final = {type(None): "null", bool: "bool", int: "int", float: "float", str: "string", list: "array", dict: "object"}
 
 
 ContainerKind: TypeAlias = ListKind | DictKind | SetKind

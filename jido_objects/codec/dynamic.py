@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .containers import FORMS, DictKind, ListKind, SetKind, TupleKind, none
-from .kinds import JSON, CorruptValue, Kind, Refused, Tracked, misfit
+from .containers import DictKind, ListKind, SetKind, TupleKind, none
+from .kinds import FORMS, JSON, CorruptValue, Kind, Refused, Tracked, misfit
 from .scalars import BOOL, BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, NONE, STR, TIME, TIMEDELTA, UUID_, StrKind
 
 _TAGS: Final[dict[str, Kind]] = {}

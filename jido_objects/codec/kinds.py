@@ -19,6 +19,9 @@ from ..limits import NESTING
 JSON = Any
 """What ``msgspec.json.decode`` returns without a type: None, bool, int, float, str, list and dict with string keys."""
 
+FORMS: Final = {type(None): "null", bool: "bool", int: "int", float: "float", str: "string", list: "array", dict: "object"}
+"""The forms of JSON, by what it is decoded to."""
+
 
 class CorruptValue(ValueError):
     """JSON text that is no value of the kind that should read it."""

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from .kinds import JSON, OPAQUE, Kind, Refused, describe, misfit, to_json
+from .kinds import FORMS, JSON, OPAQUE, Kind, Refused, describe, misfit, to_json
 
 T = TypeVar("T")
 
@@ -260,8 +260,7 @@ class ChoiceKind(Kind):
         if len(self._loaded) < len(self._dumped):
             raise ValueError(f"two values of {name} have the same JSON")
         self.types = frozenset(type(value) for value, _ in pairs)
-        forms = {NoneType: "null", bool: "bool", int: "int", str: "string"}
-        self.json = frozenset(forms[type(data)] for _, data in pairs)
+        self.json = frozenset(FORMS[type(data)] for _, data in pairs)
         self.textual = self.json == {"string"}
         self.faithful = not self.json >= {"bool", "int"}
         if spec is not None:
@@ -337,6 +336,8 @@ class OpaqueKind(Scalar[Any]):
         raise misfit(value, self.name)
 
     def load(self, data: JSON, depth: int = 0) -> Any:
+        if FORMS[type(data)] not in self.json:
+            raise misfit(data, self.name)
         return self._decode(data)
 
     def plain_form(self, value: Any) -> JSON:

@@ -134,19 +134,48 @@ class PostgresWriter:
         return outcomes
 
     async def _append(self, batch: Sequence[Append]) -> list[Appended]:
+        if len(batch) == 1 and len(batch[0].entries) == 1 and batch[0].head_seq > 0:
+            return await self._append_one(batch[0])
         ids: list[int] = []
         for append in batch:
             assert append.object_id is not None
             ids += [append.object_id] * len(append.entries)
-        heads = [
-            arrays.plain([a.object_id for a in batch]),
-            arrays.plain([a.head_seq for a in batch]),
-            arrays.plain([a.head_epoch for a in batch]),
-        ]
-        result = await self._execute("a batch", statements.APPEND, [self._lane, _FORMAT, *heads, arrays.plain(ids), *_rows(batch)])
+        result = await self._execute(
+            "a batch",
+            statements.APPEND,
+            [
+                self._lane,
+                _FORMAT,
+                arrays.plain([append.object_id for append in batch]),
+                arrays.plain([append.head_seq for append in batch]),
+                arrays.plain([append.head_epoch for append in batch]),
+                arrays.plain(ids),
+                *_rows(batch),
+            ],
+        )
         if result.command_tuples == len(ids):
             return [append.object_id for append in batch]
         return await self._written(batch)
+
+    async def _append_one(self, append: Append) -> list[Appended]:
+        row = append.entries[0]
+        parameters = [
+            self._lane,
+            _FORMAT,
+            b"%d" % append.object_id,
+            b"%d" % append.head_seq,
+            b"%d" % append.head_epoch,
+            b"%d" % row.seq,
+            b"%d" % append.epoch,
+            b"%d" % row.digest,
+            row.at.isoformat().encode(),
+            b"%d" % row.version,
+            b"%d" % row.kind,
+            b"t" if row.own_id else b"f",
+            *map(_text, (row.call_id, row.method, row.user, row.delta, row.result, row.extra)),
+        ]
+        result = await self._execute("a batch", statements.APPEND_ONE, parameters)
+        return [append.object_id] if result.command_tuples == 1 else await self._written([append])
 
     async def _written(self, batch: Sequence[Append]) -> list[Appended]:
         last = [
@@ -218,6 +247,14 @@ class PostgresWriter:
             raise TermEnded(self._term)
         taken = {(int(result.get_value(row, 0) or 0), int(result.get_value(row, 1) or 0)) for row in range(result.ntuples)}
         return [(snapshot.object_id, snapshot.seq) in taken for snapshot in snapshots]
+
+
+def _text(value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    if "\0" in value:
+        raise ValueError("text with a NUL character")
+    return value.encode()
 
 
 def _rows(batch: Sequence[Append]) -> list[bytes]:

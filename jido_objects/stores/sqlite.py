@@ -224,12 +224,25 @@ class SqliteStore:
 def _probe(connection: sqlite3.Connection) -> str:
     for table in _TABLES:
         connection.execute(table)
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("ROLLBACK")
+    _refuse_read_only(connection)
     files = {name: file for _, name, file in connection.execute("PRAGMA database_list")}
     if not files["main"]:
         raise UnsupportedDatabase("objects need a SQLite file: a database in memory is invisible to other connections")
     return str(files["main"])
+
+
+def _refuse_read_only(connection: sqlite3.Connection) -> None:
+    """Ask for the write lock without waiting for it: whoever has it now, perhaps the caller's own transaction, proves enough."""
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 def _load(connection: sqlite3.Connection, object_id: int) -> Loaded:

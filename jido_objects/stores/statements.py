@@ -19,14 +19,21 @@ def _arrays(first: int, *types: str) -> str:
     return ", ".join(f"${first + n}::{name}[]" for n, name in enumerate(types))
 
 
-# The head row of an object as the belt demands it; at seq 0 the claimed object row is the head.
-_BELT = """CASE WHEN h.seq > 0
-    THEN EXISTS (SELECT FROM jido_journal j WHERE j.object_id = h.object_id AND j.seq = h.seq AND j.epoch = h.epoch)
-    ELSE EXISTS (SELECT FROM jido_object o WHERE o.id = h.object_id AND o.epoch = h.epoch) END"""
+# The epoch of an object's head row, for the belt; at seq 0 the claimed object row is the head. Scalar subqueries, not EXISTS:
+# the planner may turn that one into a hash of the whole table.
+_HEAD = """CASE WHEN h.seq > 0
+    THEN (SELECT j.epoch FROM jido_journal j WHERE j.object_id = h.object_id AND j.seq = h.seq)
+    ELSE (SELECT o.epoch FROM jido_object o WHERE o.id = h.object_id) END"""
+
+# One row of one object, the lone caller's commit. $1 lane, $2 format, $3 object, $4 seq of the head, $5 its epoch, $6.. the row
+APPEND_ONE = Statement(f"""{_LANE}
+INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
+SELECT $3::bigint, {", ".join(f"${6 + n}::{name}" for n, name in enumerate(("bigint", *_TYPES)))}, $2::smallint
+FROM lane WHERE $5::bigint = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = $3::bigint AND j.seq = $4::bigint)""")
 
 # $1 lane, $2 format, $3.. heads (object, seq, epoch), $6.. rows (object, seq, …)
 APPEND = Statement(f"""{_LANE}, heads AS MATERIALIZED (
-    SELECT h.object_id FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE {_BELT})
+    SELECT h.object_id FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE h.epoch = {_HEAD})
 INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
 SELECT r.object_id, r.seq, {_VALUES}, $2::smallint
 FROM heads JOIN unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_id, seq, {_COLUMNS}) ON r.object_id = heads.object_id""")
@@ -34,7 +41,7 @@ FROM heads JOIN unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_i
 # Which of these rows are there, and whether the lane is: what became of a batch that wrote less than was asked.
 WRITTEN = Statement(f"""
 SELECT w.place FROM unnest({_arrays(2, "bigint", "bigint", "bigint")}) WITH ORDINALITY AS w (object_id, seq, epoch, place)
-WHERE EXISTS (SELECT FROM jido_journal j WHERE j.object_id = w.object_id AND j.seq = w.seq AND j.epoch = w.epoch)
+WHERE w.epoch = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = w.object_id AND j.seq = w.seq)
 UNION ALL SELECT 0 FROM jido_lane WHERE id = $1::uuid""")
 
 # A batch in which objects are created, or change their ``destroyed`` flag. Rows find their object by its place in the batch.
@@ -43,7 +50,7 @@ UNION ALL SELECT 0 FROM jido_lane WHERE id = $1::uuid""")
 APPEND_AND_CREATE = Statement(f"""{_LANE}, heads AS MATERIALIZED (
     SELECT h.place, h.object_id, h.destroyed
     FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "bigint", "boolean")}) AS h (place, object_id, seq, epoch, destroyed)
-    WHERE {_BELT}),
+    WHERE h.epoch = {_HEAD}),
 flagged AS (UPDATE jido_object o SET destroyed = h.destroyed FROM heads h WHERE o.id = h.object_id AND h.destroyed IS NOT NULL),
 wanted AS MATERIALIZED (
     SELECT c.*, lane.term
@@ -73,7 +80,7 @@ SNAPSHOT = Statement(f"""{_LANE}, taken AS (
     INSERT INTO jido_snapshot (object_id, seq, epoch, version, document, format)
     SELECT s.object_id, s.seq, s.epoch, s.version, s.document, $2::smallint
     FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "int", "text")}) AS s (object_id, seq, epoch, version, document)
-    WHERE EXISTS (SELECT FROM jido_journal j WHERE j.object_id = s.object_id AND j.seq = s.seq AND j.epoch = s.epoch)
+    WHERE s.epoch = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = s.object_id AND j.seq = s.seq)
     ON CONFLICT (object_id, seq) DO UPDATE SET epoch = excluded.epoch, version = excluded.version, document = excluded.document
     RETURNING object_id, seq),
 dropped AS (

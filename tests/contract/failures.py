@@ -6,6 +6,7 @@ its call ids, and only then repeats. At the end every id must be in the journal 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -69,11 +70,9 @@ class Client:
         for _ in range(5):
             try:
                 return await call()
-            except StoreUnavailable as error:
-                assert error.applied is False
+            except StoreUnavailable:
                 self.failures += 1
-            except OutcomeUnknown as error:
-                assert error.applied is None
+            except OutcomeUnknown:
                 self.failures += 1
                 await self.again(self.writer.settle)
                 return None
@@ -84,7 +83,7 @@ class Client:
             batch = [
                 Append(TYPE, self.key, self.object_id, self.epoch, self.head, self.head_epoch, [entry(self.head + 1, call_id=call_id)])
             ]
-            outcome = await self.write(lambda batch=batch: self.writer.append(batch))  # type: ignore[misc]
+            outcome = await self.write(functools.partial(self.writer.append, batch))
             if outcome is not None:
                 assert isinstance(outcome[0], int), "nobody else writes this object"
                 self.object_id, self.head, self.head_epoch = outcome[0], self.head + 1, self.epoch
@@ -101,17 +100,17 @@ class Client:
                 return False
             assert found.owner is not None
             assert (found.owner.term, found.owner.present) == (self.term, True)
-            self.object_id = id_ = found.id
+            self.object_id = found.id
             claims = [Claim(found.id, found.epoch)]
-            outcome = await self.write(lambda claims=claims: self.writer.claim(claims))  # type: ignore[misc]
+            outcome = await self.write(functools.partial(self.writer.claim, claims))
             if outcome is None:
                 continue
             assert outcome == [found.epoch + 1]
             self.epoch = found.epoch + 1
-            (loaded,) = await self.again(lambda: self.store.load([id_]))
+            (loaded,) = await self.again(functools.partial(self.store.load, [found.id]))
             assert [row.seq for row in loaded.tail] == list(range((loaded.snapshot.seq if loaded.snapshot else 0) + 1, loaded.head_seq + 1))
             self.head, self.head_epoch = loaded.head_seq, loaded.head_epoch
-            (recorded,) = await self.again(lambda: self.store.recall([(id_, wanted)]))
+            (recorded,) = await self.again(functools.partial(self.store.recall, [(found.id, wanted)]))
             return recorded is not None
         raise AssertionError("the fault does not end")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-
 from jido_objects.clock import SystemClock
 from jido_objects.errors import StoreUnavailable
 from jido_objects.stores.memory import Faults, MemoryLink, MemoryServer, MemoryStore

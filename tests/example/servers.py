@@ -11,12 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-MANAGE = Path(__file__).resolve().parents[2] / "example_project" / "manage.py"
+ROOT = Path(__file__).resolve().parents[2]
+MANAGE = ROOT / "example_project" / "manage.py"
 
 
 def environment(directory: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL")}
-    return kept | {"DATABASE_URL": f"sqlite:///{directory / 'tour.sqlite3'}", "PYTHONUNBUFFERED": "1"}
+    return kept | {"DATABASE_URL": f"sqlite:///{directory / 'tour.sqlite3'}", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
 
 def manage(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
