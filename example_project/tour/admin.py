@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -16,7 +18,7 @@ class SaleInfoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: SaleInfo | None = None) -> tuple[str, ...]:
         return ("slug", "tickets", "left") if obj else ()
 
-    def get_prepopulated_fields(self, request: HttpRequest, obj: SaleInfo | None = None) -> dict[str, tuple[str, ...]]:
+    def get_prepopulated_fields(self, request: HttpRequest, obj: SaleInfo | None = None) -> dict[str, Sequence[str]]:
         return {} if obj else {"slug": ("city",)}
 
     @admin.display(description="left")

@@ -6,8 +6,10 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from .client import Connection, NoAnswer
 
@@ -44,7 +46,7 @@ class Load:
     def __init__(self, host: str, port: int, slug: str, *, buyers: int, concurrency: int, timeout: float, patience: float) -> None:
         self.path = f"/api/sales/{slug}/"
         self.outcome = Outcome()
-        self._connect = lambda: Connection(host, port, timeout)
+        self._address, self._timeout = (host, port), timeout
         self._buyers = [f"buyer-{number:05d}" for number in range(1, buyers + 1)]
         self._concurrency = min(concurrency, buyers)
         self._patience = patience
@@ -52,9 +54,9 @@ class Load:
 
     async def open(self) -> None:
         """Ask for the page once, which opens the sale; raises ``StormError`` if the server does not know it."""
-        connection = self._connect()
+        connection = Connection(*self._address, self._timeout)
         try:
-            status, answer = await self._insist(lambda: connection.get(self.path))
+            status, answer = await self._insist(partial(connection.get, self.path))
         finally:
             connection.close()
         if status == 404:
@@ -84,10 +86,10 @@ class Load:
 
     async def ask_again(self, buyers: list[str]) -> list[str]:
         """Send these buyers' requests once more, under the same call ids; returns whose answer differs from the first."""
-        connection, differ = self._connect(), []
+        connection, differ = Connection(*self._address, self._timeout), []
         try:
             for buyer in buyers:
-                status, answer = await self._insist(lambda buyer=buyer: connection.post(self.path + "reserve", self._order(buyer)))  # type: ignore[misc]
+                status, answer = await self._insist(partial(connection.post, self.path + "reserve", self._order(buyer)))
                 first = self.outcome.held.get(buyer) or self.outcome.refused.get(buyer)
                 if first != (tuple(answer["seats"]) if status == HELD else answer.get("error")):
                     differ.append(buyer)
@@ -99,7 +101,7 @@ class Load:
         return {"buyer": buyer, "call_id": "the-one-order", "n": 1}
 
     async def _queue(self, queue: Iterator[str], progress: Callable[[Outcome], None]) -> None:
-        connection = self._connect()
+        connection = Connection(*self._address, self._timeout)
         try:
             for buyer in queue:
                 await self._buy(connection, buyer)
@@ -136,12 +138,12 @@ class Load:
         else:
             outcome.refused[buyer] = answer["error"]
 
-    async def _insist(self, request: Callable[[], object]) -> tuple[int, object]:
+    async def _insist(self, request: Callable[[], Awaitable[tuple[int, Any]]]) -> tuple[int, Any]:
         """The answer to a request, repeated while there is none, or a server error, for as long as a buyer is patient."""
         began = time.perf_counter()
         while True:
             try:
-                status, answer = await request()  # type: ignore[misc]
+                status, answer = await request()
             except NoAnswer as error:
                 status, answer = 0, str(error)
             if 0 < status < 500:

@@ -81,7 +81,7 @@ class Command(BaseCommand):
             logger.setLevel(logging.ERROR)
             logger.addFilter(lambda record: getattr(record, "status_code", 0) != HTTPStatus.SERVICE_UNAVAILABLE)
 
-        def ready(bound: int) -> None:
+        def ready(bound: object) -> None:
             if not bare:
                 self.stdout.write(self._banner(bound, password))
 
@@ -117,7 +117,7 @@ class Command(BaseCommand):
                     palette=palette,
                 )
 
-    def _banner(self, port: int, password: str) -> str:
+    def _banner(self, port: object, password: str) -> str:
         return BANNER.format(
             url=f"http://{HOST}:{port}/",
             password=password,
