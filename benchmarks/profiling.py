@@ -28,7 +28,7 @@ def profile(workload: Workload, seconds: float, lines: int = 45) -> None:
             for whose in ("host", "caller"):
                 profiler = cProfile.Profile(builtins=True)
                 run = _on_host(side, seconds, profiler) if whose == "host" else _here(side, seconds, profiler)
-                print(f"\n── the {whose}'s thread, {run.count:,} calls under the profiler ({run.rate:,.0f}/s); tottime and cumtime in seconds")
+                print(f"\n── the {whose}'s thread, {run.count:,} calls under the profiler ({run.rate:,.0f}/s); times in seconds")
                 stats = pstats.Stats(profiler)
                 stats.strip_dirs().sort_stats("tottime").print_stats(lines)
         finally:

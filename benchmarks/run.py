@@ -4,58 +4,79 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from jido_objects import process
 from jido_objects.bench import calls, report
 from jido_objects.bench.progress import Progress, progress
 from jido_objects.bench.stage import Stage
 from jido_objects.bench.stats import Figure, Workload, measure
 
-from . import profiling
+from . import fence, memory, profiling, scale
 
-WORKLOADS: dict[str, Callable[[Stage], Workload]] = {**calls.BLOCK}
+MEMORY = "memory"
+
+
+def workloads(quick: bool) -> dict[str, Callable[[Stage], Workload | None]]:
+    """By name; ``None`` where a database has no such thing."""
+    return {
+        **calls.BLOCK,
+        "fence": fence.overhead,
+        "state-size": scale.state_size,
+        "thaw": partial(scale.thaw, turns=20_000 if quick else 1_000_000),
+        "cold": partial(scale.cold, count=2_000 if quick else 20_000),
+    }
 
 
 def main(given: argparse.Namespace, aliases: list[str]) -> int:
-    if given.list:
-        print("\n".join(WORKLOADS))
-        return 0
-    names = given.only or list(WORKLOADS)
-    if given.profile:
-        names = [given.profile]
-    for name in names:
-        if name not in WORKLOADS:
-            print(f"There is no workload {name!r}; there are {', '.join(WORKLOADS)}.", file=sys.stderr)
-            return 2
+    known = workloads(given.quick)
+    names = [given.profile] if given.profile else given.only or [*known, MEMORY]
+    if given.profile == MEMORY:
+        print("memory runs in a process of its own and has no profile.", file=sys.stderr)
+        return 2
     tables: dict[str, list[Figure]] = {}
+    failed: list[str] = []
     try:
         for alias in aliases:
             stage = Stage(alias, callers=given.callers)
-            stage.open()
-            try:
+            with stage.opened():
                 if given.profile:
-                    profiling.profile(WORKLOADS[given.profile](stage), given.seconds * 2)
+                    workload = known[given.profile](stage)
+                    if workload is not None:
+                        profiling.profile(workload, given.seconds * 2)
                     continue
-                title = f"{stage}{'' if alias == 'postgres' else ' (informative)'}"
+                title = f"{stage}{'' if alias == 'postgres' else ' (for information)'}"
+                found = tables[title] = []
                 with progress() as shown:
-                    tables[title] = [figure for name in names for figure in _measure(WORKLOADS[name](stage), given, shown)]
-            finally:
-                process.stop()
-            print(f"\n{title}\n\n{report.table(tables[title])}\n", flush=True)
+                    for name in names:
+                        try:
+                            found += _measure(name, stage, given, shown)
+                        except Exception:
+                            # One that fails costs its own figures and the exit code, not what the others found.
+                            failed.append(name)
+                            traceback.print_exc()
+            if "-" not in (given.json, given.markdown):
+                print(f"\n{title}\n\n{report.table(found)}\n", flush=True)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
     _write(given.json, report.as_json(tables, rounds=given.rounds, seconds=given.seconds, quick=given.quick))
     _write(given.markdown, "\n\n".join(f"## {title}\n\n{report.markdown(figures)}" for title, figures in tables.items()))
     figures = [figure for found in tables.values() for figure in found]
-    if any(figure.wrong for figure in figures):
+    if failed or any(figure.wrong for figure in figures):
         return 1
     return 3 if given.strict and any(figure.ok is False for figure in figures) else 0
 
 
-def _measure(workload: Workload, given: argparse.Namespace, shown: Progress) -> list[Figure]:
+def _measure(name: str, stage: Stage, given: argparse.Namespace, shown: Progress) -> list[Figure]:
+    if name == MEMORY:
+        shown.start("memory of idle activations", 1)
+        return memory.figures(stage, *((2_000, 1.0) if given.quick else (100_000, 10.0)))
+    workload = workloads(given.quick)[name](stage)
+    if workload is None:
+        return []
     shown.start(workload.title, given.rounds * workload.parts * len(workload.sides))
     return measure(workload, rounds=given.rounds, seconds=given.seconds, tick=shown.step)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from tests import servers
@@ -15,7 +16,7 @@ INSTALLED_APPS = ["jido_objects"]
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.path.join(os.environ.get("JIDO_BENCH_DATA", "/nonexistent"), "db.sqlite3"),
+        "NAME": str(Path(os.environ.get("JIDO_BENCH_DATA", "/nonexistent")) / "db.sqlite3"),
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"},
     }
 }

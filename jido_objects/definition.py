@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from . import limits
 from .codec import Kind, kind_of
+from .codec.kinds import to_sorted_json
 from .errors import DefinitionError, InvalidArguments, UnknownField, UnknownMethod, UnknownType
 from .state import Field, Shape
 
@@ -115,7 +116,7 @@ class Method:
     """A callable method of an object type: how to bind, copy, digest and run it."""
 
     __slots__ = (
-        "_encode", "_plain", "function", "is_async", "kinds", "label", "name", "named", "names", "defaults", "positional",
+        "_defaulted", "_native", "_plain", "_prefix", "function", "is_async", "kinds", "label", "name", "named", "names", "defaults", "positional",
         "query", "expose", "recorded", "required", "result", "signature", "variadic", "variadic_named", "wheres",
     )  # fmt: skip
 
@@ -157,6 +158,16 @@ class Method:
         self.positional = len(self.names)
         self.required = sum(default is _REQUIRED for default in self.defaults)
         self._plain = self.variadic is None and self.variadic_named is None and not self.named
+        self._native = self._plain and all(kind.native and not kind.unordered for kind in self.kinds)
+        self._prefix = f"{self.name}\0".encode()
+        # What each number of positional arguments leaves to defaults, where a default can be shared.
+        self._defaulted: dict[int, tuple[Any, ...]] = {self.positional: ()}
+        for given in range(self.positional - 1, self.required - 1, -1):
+            if self.kinds[given].mutable:
+                break
+            value = self.defaults[given]
+            value = value if value is None else self.kinds[given].copy(value, self.wheres[given])
+            self._defaulted[given] = (value, *self._defaulted[given + 1])
         self.result = kind_of(hints.get("return", Any), where=f"{self.label}()", state=False)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -165,8 +176,11 @@ class Method:
         Raises ``InvalidArguments`` where they do not fit the signature, ``InvalidValue`` where a value does not fit its
         annotation.
         """
-        if self._plain and not kwargs and len(args) == self.positional:
-            return tuple([kind.copy(value, where) for kind, value, where in zip(self.kinds, args, self.wheres, strict=True)]), kwargs
+        if self._plain and not kwargs:
+            defaulted = self._defaulted.get(len(args))
+            if defaulted is not None:
+                copies = [kind.copy(value, where) for kind, value, where in zip(self.kinds, args, self.wheres, strict=False)]
+                return (*copies, *defaulted), kwargs
         return self._bind(args, kwargs)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -217,21 +231,23 @@ class Method:
         )
         return InvalidArguments(f"{self.label}{own}: {what}.")
 
-    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """JSON text of bound arguments."""
-        parts = [kind.encode(value) if value is not None else "null" for kind, value in zip(self.kinds, args, strict=False)]
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """JSON of bound arguments, in the one form that equal arguments share: keys and sets sorted."""
+        if self._native:
+            return to_sorted_json(args)
+        parts = [kind.encode_canonical(value) if value is not None else "null" for kind, value in zip(self.kinds, args, strict=False)]
         if len(args) > self.positional and self.variadic is not None:
-            parts.extend(self.variadic.encode(value) for value in args[self.positional :])
+            parts.extend(self.variadic.encode_canonical(value) for value in args[self.positional :])
         if kwargs:
             kinds = {name: kind for name, (kind, _) in self.named.items()}
             for name, value in kwargs.items():
                 kind = kinds.get(name) or typing.cast(Kind, self.variadic_named)
-                parts.append(f'{{"{name}":{kind.encode(value) if value is not None else "null"}}}')
-        return f"[{','.join(parts)}]"
+                parts.append(f'{{"{name}":{kind.encode_canonical(value) if value is not None else "null"}}}')
+        return f"[{','.join(parts)}]".encode()
 
-    def digest(self, encoded: str) -> int:
+    def digest(self, encoded: bytes) -> int:
         """64 bits that tell this call's method and arguments from another's."""
-        return int.from_bytes(blake2b(f"{self.name}{encoded}".encode(), digest_size=8).digest(), signed=True)
+        return int.from_bytes(blake2b(self._prefix + encoded, digest_size=8).digest(), "big", signed=True)
 
 
 class FieldReader(Method):
@@ -239,16 +255,14 @@ class FieldReader(Method):
 
     __slots__ = ()
 
-    def __init__(self, name: str, field: Field) -> None:
-        self.name = f"get:{name}"
-        self.label = field.name
-        self.function = lambda instance: instance.__dict__[name]
-        self.query, self.recorded, self.expose, self.is_async = True, False, False, False
-        self.signature = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)])
-        self.names, self.kinds, self.wheres, self.defaults, self.named = [], [], [], [], {}
-        self.variadic = self.variadic_named = None
-        self.positional = self.required = 0
-        self._plain = True
+    def __init__(self, type_name: str, name: str, field: Field) -> None:
+        def read(instance: Any) -> Any:
+            return instance.__dict__[name]
+
+        read.__name__ = f"get:{name}"
+        marks_of(read).query = True
+        super().__init__(type_name, read, {})
+        self.label = f"{type_name}.{name}"
         self.result = field.kind
 
 
@@ -270,6 +284,7 @@ class Definition:
         self.transients: dict[str, Any] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
         self._methods: dict[str, Method] = {}
+        self._by_function: dict[Callable[..., Any], Method] = {}
         self._readers: dict[str, Method] = {}
         self._namespace = namespace
         self._read_annotations(reserved)
@@ -345,13 +360,23 @@ class Definition:
         method = self._methods[name] = Method(self.cls.__name__, function, self._namespace)
         return method
 
+    def method_of(self, function: Callable[..., Any]) -> Method:
+        """The method that a function of the class, or of a base of it, names; raises ``UnknownMethod``."""
+        method = self._by_function.get(function)
+        if method is None:
+            name = getattr(function, "__name__", None)
+            if name is None or not any(vars(base).get(name) is function for base in self.cls.__mro__):
+                raise UnknownMethod(self.cls.__name__, getattr(function, "__qualname__", function), ": pass a method of that class, or its name")
+            method = self._by_function[function] = self.method(name)
+        return method
+
     def reader(self, name: str) -> Method:
         """The reader of a field, or the query of that name; raises ``UnknownField``."""
         reader = self._readers.get(name)
         if reader is not None:
             return reader
         if name in self.shape and not name.startswith("_"):
-            reader = FieldReader(name, self.shape[name])
+            reader = FieldReader(self.cls.__name__, name, self.shape[name])
         elif name in self._functions and name not in self.HOOKS and not name.startswith("_"):
             reader = self.method(name)
             if not reader.query:

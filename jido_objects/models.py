@@ -110,7 +110,7 @@ class Journal(models.Model):
 
     class Meta:
         db_table = "jido_journal"
-        indexes = [models.Index(fields=["object", "call_id"], name="jido_journal_call")]
+        indexes = [models.Index(fields=["call_id", "object"], name="jido_journal_call")]
 
     def __str__(self) -> str:
         return f"{self.object_id}/{self.seq} {self.method}"

@@ -81,6 +81,13 @@ class Process:
             self._woken = True
             self._call_soon(self._take)
 
+    def submit_all(self, calls: list[Call]) -> None:
+        """``submit`` for several, with one wake."""
+        self._incoming.extend(calls)
+        if not self._woken:
+            self._woken = True
+            self._call_soon(self._take)
+
     def withdraw(self, call: Call) -> None:
         """The caller's time is up: let the host say for certain what can be said."""
         self._call_soon(lambda: self.host.withdraw(call) if self.host is not None else None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from . import codec, ids, keys
-from .errors import ConfigurationError, InvalidArguments, UnknownMethod
+from .errors import ConfigurationError, InvalidArguments
 
 if TYPE_CHECKING:
     from .definition import Definition, Method
@@ -182,12 +182,7 @@ class Ref(Generic[T]):
         return () if self.definition.options.key == () else keys.split(self.key)
 
     def _method(self, method: str | Callable[..., Any]) -> Method:
-        if isinstance(method, str):
-            return self.definition.method(method)
-        name = getattr(method, "__name__", None)
-        if name is not None and any(vars(base).get(name) is method for base in self.definition.cls.__mro__):
-            return self.definition.method(name)
-        raise UnknownMethod(self.definition.cls.__name__, getattr(method, "__qualname__", method), ": pass a method of that class, or its name")
+        return self.definition.method(method) if isinstance(method, str) else self.definition.method_of(method)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ref) and self.key == other.key and self.definition.label == other.definition.label

@@ -27,6 +27,7 @@ from .turns import Call, Turn, describe, open_turn
 
 logger = logging.getLogger("jido_objects.router")
 
+SWEEP = 0.25
 GRACE = 0.25
 """Seconds past its deadline for which a caller waits for the host to say whether the call was started."""
 
@@ -54,29 +55,63 @@ class ThreadReply:
         return self._lock.acquire(timeout=max(0.0, timeout))
 
 
-class LoopReplies:
-    """The answers for one event loop: it is woken once per burst."""
+class CallerLoop:
+    """One event loop that calls: its calls leave, and its answers come, in bursts.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    What a loop's tasks call in one of its steps is handed over at the end of that step, and what the host answers in one
+    of its own steps comes back at the end of that one: to wake another thread costs more than a call does, and a thread
+    that is woken by the first of many finds only that one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, here: Process) -> None:
         self._loop = loop
-        self._ready: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        self._woken = False
+        self._here = here
+        self._leaving: list[Call] = []
+        self._answers: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._announced = False
+        self._waiting: dict[Call, asyncio.Future[Any]] = {}
+        """Calls with the default timeout, so in the order of their deadlines: one timer serves them all."""
+        self._sweeping = False
 
-    def put(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._ready.append((future, result, error))
-        if not self._woken:
-            self._woken = True
-            try:
-                self._loop.call_soon_threadsafe(self._give)
-            except RuntimeError:
-                # The caller's loop is closed: nobody waits any more.
-                self._ready.clear()
+    def serves(self, here: Process) -> bool:
+        """Whether it leads to this runtime: a process may have had another one before."""
+        return self._here is here
+
+    # -------------------------------------------------------------------------------------------- on the caller's thread
+
+    def send(self, call: Call) -> None:
+        if not self._leaving:
+            self._loop.call_soon(self._hand_over)
+        self._leaving.append(call)
+
+    def _hand_over(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        self._here.submit_all(leaving)
+
+    def expect(self, call: Call, future: asyncio.Future[Any]) -> None:
+        self._waiting[call] = future
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP, self._sweep)
+
+    def forget(self, call: Call) -> None:
+        self._waiting.pop(call, None)
+
+    def _sweep(self) -> None:
+        now = self._here.clock.monotonic()
+        while self._waiting:
+            call, future = next(iter(self._waiting.items()))
+            if call.deadline > now:
+                self._loop.call_later(SWEEP, self._sweep)
+                return
+            del self._waiting[call]
+            expire(self._here, call, future, CALL_TIMEOUT)
+        self._sweeping = False
 
     def _give(self) -> None:
-        self._woken = False
-        ready = self._ready
-        while ready:
-            future, result, error = ready.popleft()
+        answers = self._answers
+        while answers:
+            future, result, error = answers.popleft()
             if future.done():
                 continue
             if error is None:
@@ -84,21 +119,50 @@ class LoopReplies:
             else:
                 future.set_exception(error)
 
+    # -------------------------------------------------------------------------------------------- on the host's thread
+
+    def answer(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._answers.append((future, result, error))
+        if not self._announced:
+            self._announced = True
+            self._here.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._announced = False
+        try:
+            self._loop.call_soon_threadsafe(self._give)
+        except RuntimeError:
+            # The caller's loop is closed: nobody waits any more.
+            self._answers.clear()
+
 
 class LoopReply:
     """Completes a future of another loop."""
 
-    __slots__ = ("_future", "_replies")
+    __slots__ = ("_future", "_loop")
 
-    def __init__(self, replies: LoopReplies, future: asyncio.Future[Any]) -> None:
-        self._replies = replies
+    def __init__(self, loop: CallerLoop, future: asyncio.Future[Any]) -> None:
+        self._loop = loop
         self._future = future
 
     def set_result(self, result: Any) -> None:
-        self._replies.put(self._future, result, None)
+        self._loop.answer(self._future, result, None)
 
     def set_exception(self, error: BaseException) -> None:
-        self._replies.put(self._future, None, error)
+        self._loop.answer(self._future, None, error)
+
+
+def expire(here: Process, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
+    """A caller's time is up: the host may still say for certain, then the answer is that it is unknown."""
+    if future.done():
+        return
+    here.withdraw(call)
+
+    def give_up() -> None:
+        if not future.done():
+            future.set_exception(CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id))
+
+    future.get_loop().call_later(GRACE, give_up)
 
 
 class HostReply:
@@ -138,7 +202,7 @@ class Router:
     """Carries the calls of this process."""
 
     def __init__(self) -> None:
-        self._replies: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReplies] = WeakKeyDictionary()
+        self._callers: WeakKeyDictionary[asyncio.AbstractEventLoop, CallerLoop] = WeakKeyDictionary()
 
     # -------------------------------------------------------------------------------------------- calls
 
@@ -165,33 +229,35 @@ class Router:
         turn = open_turn()
         call, timeout = self._prepare(here, ref, method, args, kwargs, turn)
         future: asyncio.Future[Any] = loop.create_future()
+        timer: asyncio.TimerHandle | None = None
+        caller: CallerLoop | None = None
         if loop is here.loop:
             call.reply = HostReply(future)
+            here.submit(call)
         else:
-            replies = self._replies.get(loop)
-            if replies is None:
-                replies = self._replies[loop] = LoopReplies(loop)
-            call.reply = LoopReply(replies, future)
-        here.submit(call)
-        timer = loop.call_later(timeout, self._expire, here, call, future, timeout)
+            caller = self._caller(loop, here)
+            call.reply = LoopReply(caller, future)
+            caller.send(call)
+        if caller is not None and ref.options.timeout is None:
+            caller.expect(call, future)
+        else:
+            timer = loop.call_later(timeout, expire, here, call, future, timeout)
         try:
             return await future
         except asyncio.CancelledError:
             here.withdraw(call)
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+            elif caller is not None:
+                caller.forget(call)
 
-    def _expire(self, here: Process, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
-        if future.done():
-            return
-        here.withdraw(call)
-
-        def give_up() -> None:
-            if not future.done():
-                future.set_exception(CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id))
-
-        future.get_loop().call_later(GRACE, give_up)
+    def _caller(self, loop: asyncio.AbstractEventLoop, here: Process) -> CallerLoop:
+        caller = self._callers.get(loop)
+        if caller is None or not caller.serves(here):
+            caller = self._callers[loop] = CallerLoop(loop, here)
+        return caller
 
     def cast(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         here = process.current()
@@ -204,9 +270,13 @@ class Router:
         def leave() -> None:
             here.submit(call)
 
+        loop = _get_running_loop()
         if turn is not None:
             turn.later(leave)
-        elif _get_running_loop() is None and connections[here.settings.DATABASE].in_atomic_block:
+        elif loop is not None and loop is not here.loop:
+            # By the way that acall takes, so that it does not overtake what was called before it.
+            self._caller(loop, here).send(call)
+        elif loop is None and connections[here.settings.DATABASE].in_atomic_block:
             transaction.on_commit(leave, using=here.settings.DATABASE)
         else:
             leave()
@@ -218,7 +288,7 @@ class Router:
         args, kwargs = method.bind(args, kwargs)
         options = ref.options
         timeout = options.timeout or CALL_TIMEOUT
-        encoded, digest = "", 0
+        encoded, digest = b"", 0
         if method.recorded:
             encoded = method.encode_arguments(args, kwargs)
             if len(encoded) > MESSAGE_BYTES:

@@ -46,7 +46,7 @@ class Call:
         method: Method,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        encoded: str,
+        encoded: bytes,
         digest: int,
         call_id: str,
         deadline: float,

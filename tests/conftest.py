@@ -37,6 +37,12 @@ def django_db_setup(
 
 
 @pytest.fixture(scope="session")
+def postgresql_parameters(django_db_setup: None) -> dict[str, Any]:
+    """Connection parameters of the PostgreSQL test database, as Django has them."""
+    return dict(connections["postgres"].get_connection_params())
+
+
+@pytest.fixture(scope="session")
 def redis_url() -> str:
     """A Redis or Valkey that belongs to this test run."""
     url = servers.redis_url()

@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .. import ids
 
 _INSERT = "INSERT INTO jido_bench_bare (counter, call_id, method, result, at)"
+_ROWS = "SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])"
 _SELECT = "SELECT id, value FROM jido_bench_counter WHERE id ="
 
 
@@ -53,9 +54,7 @@ class Psycopg(Bare):
             self._cursor.execute(f"{_INSERT} VALUES (%s, %s, %s, %s, %s)", row, prepare=True)
         else:
             columns = ([counter] * count, [ids.generate() for _ in range(count)], ["add"] * count, ["1"] * count, [now] * count)
-            self._cursor.execute(
-                f"{_INSERT} SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])", columns, prepare=True
-            )
+            self._cursor.execute(f"{_INSERT} {_ROWS}", columns, prepare=True)
 
     def select(self, pk: int) -> Any:
         return self._cursor.execute(f"{_SELECT} %s", (pk,), prepare=True).fetchone()

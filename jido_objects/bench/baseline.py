@@ -5,6 +5,8 @@ The models live in a registry of their own, so that no migration, admin or syste
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.apps.registry import Apps
 from django.db import models, transaction
 
@@ -17,6 +19,7 @@ _apps = Apps()
 class Counter(models.Model):
     """The row that everybody wants."""
 
+    objects: ClassVar[models.Manager[Counter]] = models.Manager()
     value = models.BigIntegerField(default=0)
 
     class Meta:
@@ -31,6 +34,7 @@ class Counter(models.Model):
 class History(models.Model):
     """One change of a counter."""
 
+    objects: ClassVar[models.Manager[History]] = models.Manager()
     counter = models.ForeignKey(Counter, models.CASCADE)
     call_id = models.CharField(max_length=200)
     method = models.CharField(max_length=100)
@@ -43,12 +47,13 @@ class History(models.Model):
         db_table = "jido_bench_history"
 
     def __str__(self) -> str:
-        return f"{self.counter_id} {self.method}: {self.result}"
+        return f"{self.counter}, {self.method}: {self.result}"
 
 
 class Bare(models.Model):
     """A history row that nothing refers to and that refers to nothing: what the driver alone can insert."""
 
+    objects: ClassVar[models.Manager[Bare]] = models.Manager()
     counter = models.BigIntegerField(db_index=True)
     call_id = models.CharField(max_length=200)
     method = models.CharField(max_length=100)

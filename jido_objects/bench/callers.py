@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -69,10 +70,8 @@ class Threads:
 
     def close(self) -> None:
         """Close the threads' connections and end them."""
-        try:
+        with contextlib.suppress(threading.BrokenBarrierError):
             self.once(connections.close_all)
-        except (threading.BrokenBarrierError, RuntimeError):
-            pass
         self._pool.shutdown()
 
 
@@ -139,11 +138,13 @@ Callers = Threads | Tasks | One
 
 
 def with_cpu(callers: Callers, seconds: float) -> Run:
-    """Run, and note the CPU seconds of the host's thread and of this one."""
+    """Run, and note the CPU seconds of the host's thread and, where it is the caller's, of this one."""
     host = _clock_of(process.current().thread_id)
     mine, theirs = time.thread_time(), host()
     run = callers.run(seconds)
-    run.extra = {"caller_cpu": time.thread_time() - mine, "host_cpu": host() - theirs}
+    run.extra = {"host_cpu": host() - theirs}
+    if not isinstance(callers, Threads):
+        run.extra["caller_cpu"] = time.thread_time() - mine
     return run
 
 

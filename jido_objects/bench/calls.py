@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from .sides import BareInserts, Django, ObjectReads, Objects
 from .stage import Stage
-from .stats import Ratio, Target, Workload, p50
+from .stats import Ratio, Side, Target, Workload, p50
 
 
 def hot_key(stage: Stage) -> Workload:
     n = stage.callers
-    sides = {
+    sides: dict[str, Side] = {
         "ours": Objects(stage, "one durable object", "async"),
         "django": Django(stage, "Django, row lock and history", "threads"),
         "bare": BareInserts(stage, "driver, 64 rows per insert", 64),
@@ -24,13 +24,13 @@ def hot_key(stage: Stage) -> Workload:
             Ratio(f"hot key, {n} callers", "ours", "django", target=Target(80)),
             Ratio(f"hot key, {n} callers, rows/s", "ours", "bare", target=Target(0.4)),
         ],
-        parts=2,
+        parts=4,
     )
 
 
 def hot_key_threads(stage: Stage) -> Workload:
     n = stage.callers
-    sides = {
+    sides: dict[str, Side] = {
         "ours": Objects(stage, "one durable object, threads", "threads"),
         "django": Django(stage, "Django, row lock and history", "threads"),
     }
@@ -39,7 +39,7 @@ def hot_key_threads(stage: Stage) -> Workload:
 
 def many_keys(stage: Stage) -> Workload:
     n = stage.callers
-    sides = {
+    sides: dict[str, Side] = {
         "ours": Objects(stage, "1,000 durable objects", "async", keys=1000),
         "django": Django(stage, "Django on 1,000 rows", "threads", keys=1000),
     }
@@ -48,7 +48,7 @@ def many_keys(stage: Stage) -> Workload:
 
 
 def one_caller(stage: Stage) -> Workload:
-    sides = {
+    sides: dict[str, Side] = {
         "async": Objects(stage, "async caller", "async", callers=1),
         "sync": Objects(stage, "sync caller", "sync"),
         "bare": BareInserts(stage, "driver, one insert"),
@@ -69,7 +69,7 @@ def one_caller(stage: Stage) -> Workload:
 
 def reads(stage: Stage) -> Workload:
     n = stage.callers
-    sides = {
+    sides: dict[str, Side] = {
         "ours": ObjectReads(stage, "live object", "async"),
         "django": Django(stage, "Django get(pk=…)", "threads", reads=True, history=False),
         "async": ObjectReads(stage, "live object, async caller", "async", callers=1),

@@ -62,10 +62,7 @@ def table(figures: Sequence[Figure]) -> str:
     rows = [HEAD, *map(cells, figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     right = (1, 2, 4, 5)
-    lines = [
-        "  ".join(cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+    lines = ["  ".join(row[n].rjust(width) if n in right else row[n].ljust(width) for n, width in enumerate(widths)) for row in rows]
     lines.insert(1, "─" * max(map(len, lines)))
     return "\n".join([line.rstrip() for line in lines] + [f"  {line}" for line in remarks(figures)])
 

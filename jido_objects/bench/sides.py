@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal
 
-from .. import process
-from ..refs import Ref
+from .. import DurableObject, Ref
 from . import bare, baseline
 from .callers import Callers, One, Tasks, Threads, patient, with_cpu
 from .counter import BenchCounter
@@ -23,29 +22,36 @@ _names = itertools.count(1)
 class Objects:
     """Calls of durable counters, spread over ``keys`` of them."""
 
-    def __init__(self, stage: Stage, title: str, how: How, *, callers: int | None = None, keys: int = 1) -> None:
+    def __init__(
+        self, stage: Stage, title: str, how: How, *, callers: int | None = None, keys: int = 1, type_: type[DurableObject] = BenchCounter
+    ) -> None:
         self.title = title
         self.stage = stage
         self.how = how
         self.count = 1 if how == "sync" else (callers or stage.callers)
         self.name = f"{next(_names)}"
-        self.refs: list[Ref[BenchCounter]] = [BenchCounter.at(stage.run, self.name, number) for number in range(keys)]
+        self.refs: list[Ref[Any]] = [type_.at(stage.run, self.name, number) for number in range(keys)]
         self.expected = 0
         self.callers: Callers | None = None
 
     def prepare(self) -> None:
-        asyncio.run(_each(self.refs, lambda ref: ref.acall(BenchCounter.add, 1)))
+        asyncio.run(for_each(self.refs, self.create))
         self.expected += len(self.refs)
         self.callers = make_callers(self.how, self.count, self.call, self.acall)
         self.run(0.1)
 
+    async def create(self, ref: Ref[Any]) -> None:
+        """The first call of an object, one row."""
+        await ref.acall(BenchCounter.add, 1)
+
     def call(self) -> object:
-        return self._one().call(BenchCounter.add, 1)
+        return self.one().call(BenchCounter.add, 1)
 
     def acall(self) -> Awaitable[object]:
-        return self._one().acall(BenchCounter.add, 1)
+        return self.one().acall(BenchCounter.add, 1)
 
-    def _one(self) -> Ref[BenchCounter]:
+    def one(self) -> Ref[Any]:
+        """Whom the next call goes to."""
         refs = self.refs
         return refs[0] if len(refs) == 1 else random.choice(refs)
 
@@ -70,9 +76,16 @@ class Objects:
             return f"{self.expected} calls were answered, {rows} are in the journal"
         last_of = {row[0]: row[3] for row in found}
         for ref in self.refs[:50]:
-            state, value = ref.peek(), ref.get("value")
-            if state != {"value": last_of[ref.key]} or value != last_of[ref.key]:
-                return f"{ref} has {value}, committed {state}, and a journal of {last_of[ref.key]} calls of add(1)"
+            wrong = self.wrong_state(ref, last_of[ref.key])
+            if wrong is not None:
+                return f"{ref}: {wrong}"
+        return None
+
+    def wrong_state(self, ref: Ref[Any], rows: int) -> str | None:
+        """What is wrong with an object that has so many rows, in memory or as its journal gives it."""
+        committed, value = ref.peek(), ref.get("value")
+        if committed != {"value": rows} or value != rows:
+            return f"{value} in memory and {committed} committed, after {rows} calls of add(1)"
         return None
 
     def close(self) -> None:
@@ -84,10 +97,10 @@ class ObjectReads(Objects):
     """Reads of live objects."""
 
     def call(self) -> object:
-        return self._one().get("value")
+        return self.one().get("value")
 
     def acall(self) -> Awaitable[object]:
-        return self._one().aget("value")
+        return self.one().aget("value")
 
     def run(self, seconds: float) -> Run:
         before = self.expected
@@ -214,8 +227,8 @@ def make_callers(how: How, count: int, call: Callable[[], object], acall: Callab
     return Tasks(count, acall) if how == "async" else Threads(count, call)
 
 
-async def _each(refs: list[Ref[BenchCounter]], call: Callable[[Ref[BenchCounter]], Awaitable[object]]) -> None:
-    process.current()
+async def for_each(refs: Iterable[Ref[Any]], call: Callable[[Ref[Any]], Awaitable[object]]) -> None:
+    """Do something with every ref, 64 at a time."""
     waiting = iter(refs)
 
     async def work() -> None:

@@ -6,18 +6,25 @@ up touches nothing else; tables that are there already say that another run is u
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from .. import conf, process
 from ..definition import Definition
-from ..errors import JidoError
+from ..errors import JidoError, UnsupportedDatabase
 from . import baseline
 from .counter import APP, BenchCounter
+
+VERSIONS = {"postgresql": "PostgreSQL {0}.{1}", "sqlite": "SQLite {0}.{1}.{2}"}
+OTHERS = 6
+"""Connections beside those of the baseline's threads: the host's, the bare driver's, this thread's."""
 
 
 class LeftBehind(JidoError):
@@ -31,30 +38,50 @@ class TooFewConnections(JidoError):
 class Stage:
     """One database while it is measured."""
 
+    tables = tuple(table._meta.db_table for table in baseline.TABLES)
+
     def __init__(self, alias: str, *, callers: int = 64) -> None:
         self.alias = alias
         self.callers = callers
         self.connection = connections[alias]
         self.vendor = self.connection.vendor
         self.run = secrets.token_hex(4)
+        self._made = False
 
     def __str__(self) -> str:
-        version = {"postgresql": "PostgreSQL {0}.{1}", "sqlite": "SQLite {0}.{1}.{2}"}[self.vendor]
-        numbers = self.connection.get_database_version()
-        return version.format(*numbers, 0, 0)
+        if self.vendor not in VERSIONS:
+            return self.connection.display_name
+        return VERSIONS[self.vendor].format(*self.connection.get_database_version(), 0, 0)
 
     # ---------------------------------------------------------------- open and close
 
-    def open(self) -> None:
-        """Make the tables and start the host. Raises ``JidoError`` with what is wrong with the database."""
+    def probe(self) -> None:
+        """Whether a bench can run here; raises ``JidoError`` or ``DatabaseError`` with what is wrong. Writes nothing."""
+        if self.vendor not in VERSIONS:
+            raise UnsupportedDatabase(f"Database {self.alias!r} is {self.connection.display_name}, which cannot hold durable objects.")
         left = self._tables()
         if left:
             raise LeftBehind(self.alias, ", ".join(left))
-        self._count_connections()
+        if self.vendor == "postgresql":
+            ((free,),) = self.rows(
+                "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int "
+                "- (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+            )
+            if free < self.callers + OTHERS:
+                raise TooFewConnections(self.callers + OTHERS, self.alias, free)
+
+    def open(self) -> None:
+        """Make the tables and start the host. Raises as ``probe`` does."""
+        self.probe()
         self.serve()
-        with self.connection.schema_editor() as editor:
-            for table in baseline.TABLES:
-                editor.create_model(table)
+        try:
+            with self.connection.schema_editor() as editor:
+                for model in baseline.TABLES:
+                    editor.create_model(model)
+        except DatabaseError as error:
+            left = self._tables()
+            raise (LeftBehind(self.alias, ", ".join(left)) if left else error) from error
+        self._made = True
 
     def serve(self) -> None:
         """Host objects of this database in this process, whatever the settings say of who hosts."""
@@ -65,19 +92,31 @@ class Stage:
         BenchCounter.at(self.run, "none").exists()
 
     def close(self) -> None:
-        """Remove everything this run made. May be repeated."""
+        """Stop the host and remove everything this run made. May be repeated."""
         process.stop()
         process.configure_with(conf.read)
-        self.remove(self.run)
         Definition.registry.pop(BenchCounter._jido_definition.label, None)
+        if self._made:
+            self.remove(self.run)
+            self._made = False
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open it, and close it however the block ends. Ctrl-C waits while it is closed."""
+        try:
+            self.open()
+            yield
+        finally:
+            with _undisturbed():
+                self.close()
 
     def remove(self, run: str | None = None) -> list[str]:
         """Drop the tables, and delete the objects of one run or of all; returns what there was."""
         found = self._tables()
         with self.connection.schema_editor() as editor:
-            for table in reversed(baseline.TABLES):
-                if table._meta.db_table in found:
-                    editor.delete_model(table)
+            for model in reversed(baseline.TABLES):
+                if model._meta.db_table in found:
+                    editor.delete_model(model)
         chosen = f"{APP}.%", f"{run}/%" if run is not None else "%"
         objects = "SELECT id FROM jido_object WHERE type LIKE %s AND key LIKE %s"
         with self.connection.cursor() as cursor:
@@ -91,23 +130,26 @@ class Stage:
 
     def _tables(self) -> list[str]:
         there = set(self.connection.introspection.table_names())
-        return [table._meta.db_table for table in baseline.TABLES if table._meta.db_table in there]
-
-    def _count_connections(self) -> None:
-        if self.vendor != "postgresql":
-            return
-        ((left,),) = self.rows(
-            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int "
-            "- (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
-        )
-        needed = self.callers + 6
-        if left < needed:
-            raise TooFewConnections(needed, self.alias, left)
+        return [table for table in self.tables if table in there]
 
     # ---------------------------------------------------------------- asking the database
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run SQL over Django's connection of this thread."""
         with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    before = {number: signal.signal(number, signal.SIG_IGN) for name in names if (number := getattr(signal, name, None))}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

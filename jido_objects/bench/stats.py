@@ -64,11 +64,15 @@ class Side(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on a ratio or a figure."""
+    """A bound on a ratio; with a unit, on our own figure."""
 
     bound: float
     at_most: bool = False
     unit: str = "×"
+
+    @property
+    def absolute(self) -> bool:
+        return self.unit != "×"
 
     def met(self, value: float) -> bool:
         return value <= self.bound if self.at_most else value >= self.bound
@@ -152,7 +156,8 @@ class Figure:
     @property
     def judged(self) -> float:
         """The value that the target speaks of."""
-        return (self.ratio or self.ours).median
+        alone = self.ratio is None or (self.target is not None and self.target.absolute)
+        return self.ours.median if alone or self.ratio is None else self.ratio.median
 
     @property
     def ok(self) -> bool | None:
@@ -171,7 +176,7 @@ def alternate(
     for _ in range(rounds):
         totals = {name: Run(0, 0.0) for name in sides}
         for _ in range(parts):
-            names = list(sides) if turn % 2 == 0 else list(reversed(sides))
+            names = list(sides) if turn % 2 == 0 else list(sides)[::-1]
             turn += 1
             for name in names:
                 totals[name].add(sides[name].run(seconds / parts))

@@ -122,7 +122,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "jido_journal",
-                "indexes": [models.Index(fields=["object", "call_id"], name="jido_journal_call")],
+                "indexes": [models.Index(fields=["call_id", "object"], name="jido_journal_call")],
             },
         ),
         migrations.CreateModel(

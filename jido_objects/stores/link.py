@@ -41,15 +41,16 @@ class ServerError(Exception):
 
 
 class Statement:
-    """SQL that is prepared once per connection; ``sql`` numbers its parameters (``$1``)."""
+    """SQL that numbers its parameters (``$1``), prepared once per connection, or else planned at each use."""
 
-    __slots__ = ("name", "sql")
+    __slots__ = ("name", "prepare", "sql")
     _made = 0
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, *, prepare: bool = True) -> None:
         Statement._made += 1
         self.name = f"jido{Statement._made}".encode()
         self.sql = sql.encode()
+        self.prepare = prepare
 
 
 class _Pending:
@@ -143,6 +144,8 @@ class Link:
                 self._connection.send_query(statement)
             elif statement in self._prepared:
                 self._connection.send_query_prepared(statement.name, pending.parameters)
+            elif not statement.prepare:
+                self._connection.send_query_params(statement.sql, pending.parameters)
             else:
                 pending.preparing = True
                 self._connection.send_prepare(statement.name, statement.sql)

@@ -154,13 +154,17 @@ class PostgresStore:
         return result.command_tuples == 1
 
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
-        sql = statements.BURY.format(lock=int(LOCK_SECONDS * 1000), term=term, proven=proven)
+        sql = statements.BURY.format(lock=self.lock_milliseconds, term=term, proven=proven)
         link = await self.connect(f"jido burying {term.hex}")
         try:
             result = await self.insist(link, sql, f"jido:{term.hex}:%", f"the burial of {term}")
         finally:
             link.close()
         return _row(result)[0] == b"0"
+
+    @property
+    def lock_milliseconds(self) -> int:
+        return int(LOCK_SECONDS * 1000)
 
     async def insist(self, link: Link, sql: str, holders: str, what: str) -> PGresult:
         """Run a script that deletes rows. Who holds them too long loses his connection: ``holders`` is a pattern of names."""

@@ -68,7 +68,7 @@ class PostgresWriter:
             while self._lanes:
                 # Waits for the old backend, if it still runs the statement; after the deletion it finds no lane.
                 lane = self._lanes[0]
-                sql = statements.END_LANES.format(lock=300, lanes=lane)
+                sql = statements.END_LANES.format(lock=self._store.lock_milliseconds, lanes=lane)
                 await self._store.insist(link, sql, self._name(lane), f"the end of lane {lane}")
                 del self._lanes[0]
         except OutcomeUnknown as error:

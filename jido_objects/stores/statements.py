@@ -2,6 +2,11 @@
 
 The lane's row is locked against deletion until the statement commits: a burial waits for it, and after a burial the row is
 gone and nothing is selected ``FROM lane``. The lock conflicts with the deletion only, so lanes never wait for each other.
+
+Plans must not depend on statistics. A plan is made once per connection, perhaps while the tables are empty, and an hour
+later a hot object has a million rows: a scan of one object's rows where an index look-up was meant is then fatal. Hence
+scalar subqueries and ``LATERAL … OFFSET 0`` (always looked up row by row), ``= ANY`` beside joins with a table, ``IS TRUE``
+around ``IN`` (always a hash of what was selected), and a second index of the journal that does not begin with the object.
 """
 
 from __future__ import annotations
@@ -19,8 +24,7 @@ def _arrays(first: int, *types: str) -> str:
     return ", ".join(f"${first + n}::{name}[]" for n, name in enumerate(types))
 
 
-# The epoch of an object's head row, for the belt; at seq 0 the claimed object row is the head. Scalar subqueries, not EXISTS:
-# the planner may turn that one into a hash of the whole table.
+# The epoch of an object's head row, for the belt; at seq 0 the claimed object row is the head.
 _HEAD = """CASE WHEN h.seq > 0
     THEN (SELECT j.epoch FROM jido_journal j WHERE j.object_id = h.object_id AND j.seq = h.seq)
     ELSE (SELECT o.epoch FROM jido_object o WHERE o.id = h.object_id) END"""
@@ -36,7 +40,8 @@ APPEND = Statement(f"""{_LANE}, heads AS MATERIALIZED (
     SELECT h.object_id FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE h.epoch = {_HEAD})
 INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
 SELECT r.object_id, r.seq, {_VALUES}, $2::smallint
-FROM heads JOIN unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_id, seq, {_COLUMNS}) ON r.object_id = heads.object_id""")
+FROM unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_id, seq, {_COLUMNS})
+WHERE (r.object_id IN (SELECT object_id FROM heads)) IS TRUE""")
 
 # Which of these rows are there, and whether the lane is: what became of a batch that wrote less than was asked.
 WRITTEN = Statement(f"""
@@ -51,7 +56,9 @@ APPEND_AND_CREATE = Statement(f"""{_LANE}, heads AS MATERIALIZED (
     SELECT h.place, h.object_id, h.destroyed
     FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "bigint", "boolean")}) AS h (place, object_id, seq, epoch, destroyed)
     WHERE h.epoch = {_HEAD}),
-flagged AS (UPDATE jido_object o SET destroyed = h.destroyed FROM heads h WHERE o.id = h.object_id AND h.destroyed IS NOT NULL),
+flagged AS (
+    UPDATE jido_object o SET destroyed = h.destroyed FROM heads h
+    WHERE o.id = ANY ($4::bigint[]) AND o.id = h.object_id AND h.destroyed IS NOT NULL),
 wanted AS MATERIALIZED (
     SELECT c.*, lane.term
     FROM lane, unnest({_arrays(8, "bigint", "text", "text", "bigint", "boolean")}) AS c (place, type, key, epoch, destroyed)),
@@ -70,7 +77,7 @@ SELECT place, object_id FROM placed UNION ALL SELECT -1, 0 FROM lane""")
 CLAIM = Statement(f"""{_LANE}, taken AS (
     UPDATE jido_object o SET owner = lane.term, epoch = o.epoch + 1
     FROM lane, unnest({_arrays(2, "bigint", "bigint")}) AS c (id, epoch)
-    WHERE o.id = c.id AND o.epoch = c.epoch
+    WHERE o.id = ANY ($2::bigint[]) AND o.id = c.id AND o.epoch = c.epoch
         AND (o.owner IS NULL OR o.owner = lane.term OR NOT EXISTS (SELECT FROM jido_term t WHERE t.id = o.owner))
     RETURNING o.id)
 SELECT id FROM taken UNION ALL SELECT -1 FROM lane""")
@@ -85,7 +92,7 @@ SNAPSHOT = Statement(f"""{_LANE}, taken AS (
     RETURNING object_id, seq),
 dropped AS (
     DELETE FROM jido_snapshot d USING taken t
-    WHERE d.object_id = t.object_id
+    WHERE d.object_id = ANY ($3::bigint[]) AND d.object_id = t.object_id
         AND d.seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = t.object_id AND p.seq < t.seq)
         AND d.seq IS DISTINCT FROM (
             SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = t.object_id
@@ -126,7 +133,7 @@ END_LANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id
 
 FIND = Statement(f"""SELECT n.place, o.id, o.epoch, o.destroyed, o.owner, t.id IS NOT NULL, {_LEASE_LEFT}, {_TERM}
 FROM unnest({_arrays(1, "text", "text")}) WITH ORDINALITY AS n (type, key, place)
-JOIN jido_object o ON o.type = n.type AND o.key = n.key
+CROSS JOIN LATERAL (SELECT * FROM jido_object o WHERE o.type = n.type AND o.key = n.key OFFSET 0) o
 LEFT JOIN jido_term t ON t.id = o.owner""")
 
 # Of each object: its row (-1), its snapshot (0), its tail (1). The row at the snapshot's own seq comes along without its
@@ -135,16 +142,21 @@ LOAD = Statement("""WITH base AS MATERIALIZED (
     SELECT i.place, i.id, s.seq, s.epoch, s.version, s.document
     FROM unnest($1::bigint[]) WITH ORDINALITY AS i (id, place) LEFT JOIN LATERAL (
         SELECT * FROM jido_snapshot s WHERE s.object_id = i.id ORDER BY s.seq DESC LIMIT 1) s ON true)
-SELECT b.place, -1, 0::bigint, o.epoch, 0, NULL::smallint, NULL::text FROM base b JOIN jido_object o ON o.id = b.id
+SELECT b.place, -1, 0::bigint, o.epoch, 0, NULL::smallint, NULL::text
+    FROM base b CROSS JOIN LATERAL (SELECT o.epoch FROM jido_object o WHERE o.id = b.id OFFSET 0) o
 UNION ALL SELECT b.place, 0, b.seq, b.epoch, b.version, NULL, b.document FROM base b WHERE b.seq IS NOT NULL
 UNION ALL SELECT b.place, 1, j.seq, j.epoch, j.version, j.kind, CASE WHEN j.seq > coalesce(b.seq, 0) THEN j.delta END
-    FROM base b JOIN jido_journal j ON j.object_id = b.id AND j.seq >= coalesce(b.seq, 1)
+    FROM base b CROSS JOIN LATERAL (
+        SELECT * FROM jido_journal j WHERE j.object_id = b.id AND j.seq >= coalesce(b.seq, 1) OFFSET 0) j
 ORDER BY 1, 2, 3""")
 
-# No LIMIT: it would invite a plan that walks the whole journal of the object in order of seq.
-RECALL = Statement(f"""SELECT c.place, j.seq, j.kind, j.method, j.digest, j.result, j.at
+# Planned each time: with no statistics at all the table's size still tells that both columns of the index are wanted.
+RECALL = Statement(
+    f"""SELECT c.place, j.seq, j.kind, j.method, j.digest, j.result, j.at
 FROM unnest({_arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place)
-JOIN jido_journal j ON j.object_id = c.object_id AND j.call_id = c.call_id ORDER BY 1, 2""")
+CROSS JOIN LATERAL (SELECT * FROM jido_journal j WHERE j.object_id = c.object_id AND j.call_id = c.call_id OFFSET 0) j ORDER BY 1, 2""",
+    prepare=False,
+)
 
 HISTORY = Statement(f"""SELECT seq, {_COLUMNS} FROM jido_journal WHERE object_id = $1::bigint AND seq > $2::bigint
 ORDER BY seq LIMIT $3::int""")

@@ -1,0 +1,46 @@
+"""Hosts that break a promise on purpose. The supervisor must catch each of them, else its silence proves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def early_answer() -> None:
+    """Answers, and lets casts go, when the turn has returned instead of when its row is committed."""
+    from jido_objects.activation import Activation
+
+    queue = Activation._queue
+
+    def _queue(self: Activation, *args: Any) -> None:
+        queue(self, *args)
+        assert self.last is not None
+        self.let_out(self.last.answer)
+        self.last.answer.after = None
+
+    Activation._queue = _queue  # type: ignore[method-assign]
+
+
+def no_fence() -> None:
+    """Appends without asking whether its lane is still there."""
+    from jido_objects.stores import statements
+
+    asked = b"SELECT id, term FROM jido_lane WHERE id = $1::uuid FOR KEY SHARE"
+    assert asked in statements.APPEND.sql
+    statements.APPEND.sql = statements.APPEND.sql.replace(asked, b"SELECT $1::uuid AS id")
+
+
+def forgotten_ids() -> None:
+    """Runs a call that is sent again as if it were the first time."""
+    from jido_objects.host import Host
+
+    Host.look_up = lambda self, activation, call: None  # type: ignore[method-assign]
+
+
+def blind_trust() -> None:
+    """Answers reads from memory whether or not the lease was renewed."""
+    from jido_objects.lease import Lease
+
+    Lease.trusted = lambda self: True  # type: ignore[method-assign]
+
+
+MUTANTS = {function.__name__: function for function in (early_answer, no_fence, forgotten_ids, blind_trust)}

@@ -1,0 +1,302 @@
+"""The storm: clients call without pause, two hosts serve them, and everything around them fails at random.
+
+Weighted actions drawn from one seed: ``kill -9`` at named points and at any moment, freezes, a network that resets, holds and
+drops, a database that crashes. After each the storm waits until callers are answered again. At the end all faults cease, every
+caller learns the outcome of its last call, and the checkers look at everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from . import checks
+from .clients import Client, History, Keys
+from .databases import Database, PostgresDatabase, until
+from .hosts import Gone, HostProcess
+from .points import KINDS, WHENS
+from .proxy import Direction, Flow, everyone, writers
+from .report import Report
+
+LIVENESS = 30.0
+"""Seconds after a survivable fault in which somebody must have been answered."""
+
+
+@dataclass
+class Plan:
+    """How much of it. Ends when all that is asked for is done, or the time is up."""
+
+    kills: int = 10
+    resends: int = 0
+    seconds: float = 300.0
+    clients: int = 12
+    lease: float = 0.6
+    mutant: str | None = None
+    weights: dict[str, int] | None = None
+    trace: bool = False
+    """Print every action to standard error."""
+
+
+WEIGHTS = {"kill at a point": 12, "kill at any moment": 4, "kill both": 1, "freeze": 2, "stop": 1, "hibernate": 2}
+NETWORK = {"reset": 3, "hold": 2, "drop": 1, "refuse": 1, "crash of PostgreSQL": 1}
+KILLS = ("kill at a point", "kill at any moment", "kill both")
+
+
+class Storm:
+    def __init__(self, database: Database, seed: int, plan: Plan) -> None:
+        self.database = database
+        self.seed = seed
+        self.plan = plan
+        self.rng = random.Random(seed)
+        self.history = History()
+        self.report = Report("storm", database.vendor, seed)
+        self.hosts = [HostProcess(name, database, plan.lease, plan.mutant) for name in ("a", "b")]
+        self.kills = 0
+        self.began = 0.0
+        self._going = True
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        # Each named point gets its turn; which process it strikes and when is chance.
+        self._points = [f"{kind}:{when}" for kind in KINDS for when in WHENS]
+        self.rng.shuffle(self._points)
+        self._next_point = 0
+
+    async def run(self) -> Report:
+        started = self.began = time.monotonic()
+        try:
+            await asyncio.gather(*(host.start() for host in self.hosts))
+            await self._storm(started)
+            if not self.report.violations:
+                await self._check_states()
+            for host in self.hosts:
+                await host.stop()
+            self._judge()
+        finally:
+            for host in self.hosts:
+                await host.close()
+        self.report.elapsed = time.monotonic() - started
+        return self.report
+
+    async def _storm(self, started: float) -> None:
+        keys = Keys(width=12, uses=1500)
+        clients = [
+            Client(f"c{number}", self.history, self.hosts, keys, random.Random(f"{self.seed}/{number}")) for number in range(self.plan.clients)
+        ]
+        async with asyncio.TaskGroup() as group:
+            callers = [group.create_task(client.run(lambda: self._going)) for client in clients]
+            try:
+                await self._answered("at the start")
+                while not self._enough() and time.monotonic() - started < self.plan.seconds:
+                    await self._act()
+                await self._quiesce()
+                self._going = False
+                await until(lambda: all(caller.done() for caller in callers), "every caller learned its last outcome", LIVENESS)
+            except TimeoutError as error:
+                self._going = False
+                self.report.violate("P7", f"no progress {error}{self._where()}")
+                for caller in callers:
+                    caller.cancel()
+
+    def _enough(self) -> bool:
+        return self.kills >= self.plan.kills and self.history.counts["re-sends"] >= self.plan.resends
+
+    def _where(self) -> str:
+        return "".join(f"\n--- the log of {host.name} ends with\n{host.log_text(2500)}" for host in self.hosts)
+
+    # -------------------------------------------------------------------------------------------- faults
+
+    async def _act(self) -> None:
+        weights = self.plan.weights or {**WEIGHTS, **(NETWORK if isinstance(self.database, PostgresDatabase) else {})}
+        if self.kills >= self.plan.kills and self.plan.weights is None:
+            weights = {name: weight for name, weight in weights.items() if name not in KILLS}
+        name = self.rng.choices(list(weights), list(weights.values()))[0]
+        actions: dict[str, Callable[[], Awaitable[None]]] = {
+            "kill at a point": self._kill_at_a_point,
+            "kill at any moment": self._kill_at_any_moment,
+            "kill both": self._kill_both,
+            "freeze": self._freeze,
+            "stop": self._stop,
+            "hibernate": self._hibernate,
+            "reset": self._reset,
+            "hold": self._hold,
+            "drop": self._drop,
+            "refuse": self._refuse,
+            "crash of PostgreSQL": self._crash_postgresql,
+        }
+        began = time.monotonic()
+        await actions[name]()
+        self.report.done[name] += 1
+        acted = time.monotonic()
+        await self._answered(f"after: {name}")
+        if self.plan.trace:
+            alive = "".join(host.name for host in self.hosts if host.alive)
+            print(f"{began - self.began:7.2f} {name}: {acted - began:.2f} s, answered after {time.monotonic() - acted:.2f} s; alive: {alive}", file=sys.stderr)
+
+    async def _answered(self, what: str) -> None:
+        """Progress: somebody learns an outcome from now on."""
+        answers = self.history.counts["answers"]
+        await until(lambda: self.history.counts["answers"] > answers, f"somebody was answered {what}", LIVENESS)
+
+    async def _some_host(self) -> HostProcess:
+        for task in list(self._starting.values()):
+            if not any(host.alive for host in self.hosts):
+                await task
+        return self.rng.choice([host for host in self.hosts if host.alive])
+
+    def _start_again(self, host: HostProcess) -> None:
+        async def start() -> None:
+            await host.ended.wait()
+            await host.start()
+
+        earlier = self._starting.get(host.name)
+        if earlier is None or earlier.done():
+            self._starting[host.name] = asyncio.create_task(start())
+
+    def _killed(self, host: HostProcess) -> None:
+        self.kills += 1
+        self._start_again(host)
+
+    async def _both_up(self) -> None:
+        await asyncio.gather(*self._starting.values())
+
+    async def _kill_at_a_point(self) -> None:
+        point = self._points[self._next_point % len(self._points)]
+        self._next_point += 1
+        kind = point.partition(":")[0]
+        host = await self._some_host()
+        try:
+            if kind == "term":
+                # A host begins its term when it is first called.
+                await self._both_up()
+                await host.end()
+                self._start_again(host)
+                await self._both_up()
+            if kind == "bury":
+                await self._both_up()
+            await host.arm(point, "kill", count=self.rng.choice([1, 1, 2, 5] if kind in ("append", "renew") else [1]))
+            await self._provoke(kind, host)
+            await asyncio.wait_for(host.ended.wait(), 1.5)
+        except Gone:
+            pass
+        except TimeoutError:
+            self.report.done["point not reached, killed all the same"] += 1
+            await host.end()
+        else:
+            self.report.done["killed at a named point"] += 1
+        self._killed(host)
+
+    async def _provoke(self, kind: str, host: HostProcess) -> None:
+        """Make it likely that the host comes by that point."""
+        if kind in ("claim", "load", "find", "snapshot"):
+            host.send("hibernate").add_done_callback(_forget)
+        elif kind == "settle" and host.proxy is not None:
+            await host.proxy.reset(writers)
+        elif kind == "bury":
+            other = next(other for other in self.hosts if other is not host)
+            await other.end()
+            self._killed(other)
+
+    async def _kill_at_any_moment(self) -> None:
+        host = await self._some_host()
+        await asyncio.sleep(self.rng.random() * 0.1)
+        await host.end()
+        self._killed(host)
+
+    async def _kill_both(self) -> None:
+        for host in self.hosts:
+            if host.alive:
+                await host.end()
+                self._killed(host)
+
+    async def _freeze(self) -> None:
+        """For longer than a lease, now and then for less: others take over, or wait."""
+        host = await self._some_host()
+        host.freeze()
+        await asyncio.sleep(self.plan.lease * self.rng.uniform(0.5, 3))
+        host.thaw()
+
+    async def _stop(self) -> None:
+        """An orderly end: nobody has to wait for a lease."""
+        host = await self._some_host()
+        await host.stop()
+        self._start_again(host)
+
+    async def _hibernate(self) -> None:
+        host = await self._some_host()
+        host.send("hibernate").add_done_callback(_forget)
+
+    async def _reset(self) -> None:
+        host = await self._some_host()
+        assert host.proxy is not None
+        await host.proxy.reset(self.rng.choice([everyone, writers]))
+
+    async def _hold(self) -> None:
+        host = await self._some_host()
+        assert host.proxy is not None
+        await host.proxy.set(self.rng.choice(list(Direction)), Flow.HOLD, self.rng.choice([everyone, writers]))
+        await asyncio.sleep(self.plan.lease * self.rng.uniform(0.1, 2))
+        if self.rng.random() < 0.5:
+            await host.proxy.reset()
+        await host.proxy.heal()
+
+    async def _drop(self) -> None:
+        """A black hole; at its end the network says that the connections are gone."""
+        host = await self._some_host()
+        assert host.proxy is not None
+        await host.proxy.set(self.rng.choice(list(Direction)), Flow.DROP)
+        await asyncio.sleep(self.plan.lease * self.rng.uniform(0.5, 2))
+        await host.proxy.heal()
+
+    async def _refuse(self) -> None:
+        host = await self._some_host()
+        assert host.proxy is not None
+        host.proxy.refusing = True
+        await host.proxy.reset()
+        await asyncio.sleep(self.plan.lease * self.rng.uniform(0.2, 2))
+        await host.proxy.heal()
+
+    async def _crash_postgresql(self) -> None:
+        assert isinstance(self.database, PostgresDatabase)
+        server = self.database.server
+        await asyncio.to_thread(server.crash)
+        await asyncio.sleep(self.rng.random() * 0.3)
+        await asyncio.to_thread(server.start_again)
+
+    # -------------------------------------------------------------------------------------------- the end
+
+    async def _quiesce(self) -> None:
+        await self._both_up()
+        for host in self.hosts:
+            if host.alive:
+                await host.ask("disarm")
+            if host.proxy is not None:
+                await host.proxy.heal()
+        await self._both_up()
+        await self._answered("when all faults had ceased")
+
+    async def _check_states(self) -> None:
+        """What a host believes of the newest objects, against replay."""
+        host = next(host for host in self.hosts if host.alive)
+        keys = [key for (key,) in self.database.ask("SELECT key FROM jido_object ORDER BY id DESC LIMIT 40")]
+        states = {key: await host.ask("peek", key=key) for key in keys}
+        self.report.judge(checks.check_states(self.database, states))
+
+    def _judge(self) -> None:
+        report, history = self.report, self.history
+        report.judge(checks.check_all(self.database, history, checked=report.checked))
+        for text in history.odd[:20]:
+            report.violate("P1", f"an error that no fault explains: {text}")
+        report.counts = history.counts
+        report.done["kills"] = self.kills
+        for host in self.hosts:
+            report.points += host.struck
+        report.worst("a call until its outcome was known", history.slowest)
+        report.worst("without any answer", history.longest_silence)
+
+
+def _forget(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
