@@ -15,10 +15,12 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jido_objects.bench.stage import Stage
 from jido_objects.bench.stats import Figure, Spread, Target
+
+if TYPE_CHECKING:
+    from jido_objects.bench.stage import Stage
 
 
 def figures(stage: Stage, count: int, idle: float) -> list[Figure]:
@@ -53,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     django.setup()
+    # Models, those of the bench too, can be imported from here on.
+    from jido_objects.bench.stage import Stage
+
     print(json.dumps(measure(Stage(given.alias), given.count, given.idle)))
 
 

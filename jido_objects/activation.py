@@ -237,7 +237,10 @@ class Activation:
         try:
             if on_create is not None:
                 on_create(self.instance)
-            result = method.function(self.instance, *call.args, **call.kwargs) if call.kwargs else method.function(self.instance, *call.args)
+            if call.kwargs:
+                result = method.function(self.instance, *call.args, **call.kwargs)
+            else:
+                result = method.function(self.instance, *call.args)
             self._complete(call, turn, result)
         except BaseException as error:
             self._abort(call, turn, error)
@@ -253,6 +256,8 @@ class Activation:
         assert task is not None
         current_turn.set(turn)
         timed_out = False
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
 
         def expire() -> None:
             nonlocal timed_out, timer
@@ -266,7 +271,6 @@ class Activation:
                 self.turn = None
                 self.host.drop(self, f"{call} did not end when it was cancelled")
 
-        loop = asyncio.get_running_loop()
         timer = loop.call_later(self.options.turn_timeout, expire)
         self.state.begin(turn)
         try:
@@ -358,7 +362,10 @@ class Activation:
     def _failed(self, call: Call, error: BaseException) -> CallFailed:
         text = str(error)
         if type(error).__name__ == "SynchronousOnlyOperation":
-            text = "the ORM cannot run in a plain `def` turn, which runs on the host's loop. Add @transactional to the method, or make it `async def` and use the async ORM"
+            text = (
+                "the ORM cannot run in a plain `def` turn, which runs on the host's loop. "
+                "Add @transactional to the method, or make it `async def` and use the async ORM"
+            )
         logger.error("%s raised %s", call, type(error).__name__, exc_info=error)
         return CallFailed(str(call), type(error).__name__, text)
 
@@ -369,7 +376,17 @@ class Activation:
     ) -> None:
         self.seq += 1
         entry = Entry(
-            self.seq, kind, turn.now, call.call_id, call.own_id, call.method.name, call.digest, delta, encoded, self.options.version, call.user
+            self.seq,
+            kind,
+            turn.now,
+            call.call_id,
+            call.own_id,
+            call.method.name,
+            call.digest,
+            delta,
+            encoded,
+            self.options.version,
+            call.user,
         )
         pending = Pending(entry, Answer(call, result, error, turn.after))
         self.tail += 1
@@ -441,6 +458,9 @@ class Activation:
         self._answer(call, None, error)
 
     # -------------------------------------------------------------------------------------------- out of memory
+
+    def is_thawing(self) -> bool:
+        return self.status is Status.THAWING
 
     @property
     def idle(self) -> bool:
@@ -524,4 +544,3 @@ def replayed(method: Method, kind: EntryKind, encoded: str | None) -> tuple[Any,
     if kind is EntryKind.REFUSAL:
         return None, refusals.rebuild(encoded or "")
     return (None if encoded is None else method.result.decode(encoded)), None
-

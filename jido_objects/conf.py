@@ -51,7 +51,7 @@ def problems(given: Any) -> list[str]:
             found.append(f"{NAME} has no key {key!r}{did_you_mean(str(key).upper(), KEYS)}.")
         elif key in _CHOICES and value not in _CHOICES[key]:
             found.append(f"{NAME}[{key!r}] is one of {', '.join(map(repr, _CHOICES[key]))}, not {value!r}.")
-        elif key in _POSITIVE and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        elif key in _POSITIVE and not limits.is_positive(value):
             found.append(f"{NAME}[{key!r}] is a number above zero, not {value!r}.")
         elif key in ("DATABASE", "REDIS_URL", "ADVERTISE", "REGION") and not isinstance(value, str):
             found.append(f"{NAME}[{key!r}] is a string, not {value!r}.")

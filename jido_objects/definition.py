@@ -96,9 +96,9 @@ class Options:
             raise DefinitionError(f"{owner}.Meta.kind {options.kind!r} is reserved; the kind that exists is 'durable'.")
         for name in ("idle_seconds", "turn_timeout", "snapshot_every", "max_mailbox", "max_state_bytes"):
             value = getattr(options, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if not limits.is_positive(value):
                 raise DefinitionError(f"{owner}.Meta.{name} is a number above zero, not {value!r}.")
-        if isinstance(options.version, bool) or not isinstance(options.version, int) or options.version < 1:
+        if not limits.is_positive(options.version) or options.version != int(options.version):
             raise DefinitionError(f"{owner}.Meta.version counts from 1, not {options.version!r}.")
         return options
 
@@ -116,8 +116,28 @@ class Method:
     """A callable method of an object type: how to bind, copy, digest and run it."""
 
     __slots__ = (
-        "_defaulted", "_native", "_plain", "_prefix", "function", "is_async", "kinds", "label", "name", "named", "names", "defaults", "positional",
-        "query", "expose", "recorded", "required", "result", "signature", "variadic", "variadic_named", "wheres",
+        "_defaulted",
+        "_native",
+        "_plain",
+        "_prefix",
+        "defaults",
+        "expose",
+        "function",
+        "is_async",
+        "kinds",
+        "label",
+        "name",
+        "named",
+        "names",
+        "positional",
+        "query",
+        "recorded",
+        "required",
+        "result",
+        "signature",
+        "variadic",
+        "variadic_named",
+        "wheres",
     )  # fmt: skip
 
     def __init__(self, type_name: str, function: Callable[..., Any], namespace: Mapping[str, Any]) -> None:
@@ -330,7 +350,9 @@ class Definition:
             for name, value in vars(base).items():
                 if name.startswith("__") and name.endswith("__"):
                     if name in ("__init__", "__new__", "__setattr__", "__getattribute__", "__getattr__", "__delattr__"):
-                        raise DefinitionError(f"{type_name}.{name} cannot be overridden: use on_create (once) or on_thaw (each time in memory).")
+                        raise DefinitionError(
+                            f"{type_name}.{name} cannot be overridden: use on_create (once) or on_thaw (each time in memory)."
+                        )
                     continue
                 if name in reserved:
                     raise DefinitionError(f"{type_name}.{name}: the name {name!r} belongs to DurableObject. Choose another one.")
@@ -366,7 +388,9 @@ class Definition:
         if method is None:
             name = getattr(function, "__name__", None)
             if name is None or not any(vars(base).get(name) is function for base in self.cls.__mro__):
-                raise UnknownMethod(self.cls.__name__, getattr(function, "__qualname__", function), ": pass a method of that class, or its name")
+                raise UnknownMethod(
+                    self.cls.__name__, getattr(function, "__qualname__", function), ": pass a method of that class, or its name"
+                )
             method = self._by_function[function] = self.method(name)
         return method
 

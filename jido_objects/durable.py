@@ -58,7 +58,9 @@ class DurableObject:
             Definition.register(definition)
 
     def __init__(self) -> None:
-        raise StateError(f"{type(self).__name__} is not made by hand: use {type(self).__name__}.at(key) and call its methods through that ref.")
+        raise StateError(
+            f"{type(self).__name__} is not made by hand: use {type(self).__name__}.at(key) and call its methods through that ref."
+        )
 
     # -------------------------------------------------------------------------------------------- outside
 

@@ -113,7 +113,8 @@ class ResultTooLarge(LimitExceeded):
 
 
 class StateTooLarge(LimitExceeded):
-    """The state of {0} would have {1} bytes; the limit is {2} (Meta.max_state_bytes). Split it over several keys, or move the bulk to a table. The turn was rolled back."""
+    """The state of {0} would have {1} bytes; the limit is {2} (Meta.max_state_bytes). Split it over several keys, or move
+    the bulk to a table. The turn was rolled back."""
 
 
 # ---------------------------------------------------------------- what became of a call
@@ -155,13 +156,15 @@ class CallIdReused(JidoError, ValueError):
 
 
 class CallExpired(JidoError):
-    """The call id {0!r} is older than the window in which calls are remembered ({1} s). Whether it ran is no longer known: look at the state, then call again with a new id."""
+    """The call id {0!r} is older than the window in which calls are remembered ({1} s). Whether it ran is no longer known:
+    look at the state, then call again with a new id."""
 
     applied = None
 
 
 class OwnedElsewhere(JidoError):
-    """{0} is owned by another live process ({1}), and no transport is configured to reach it (JIDO_OBJECTS['TRANSPORT']). Call it there, or let that process end."""
+    """{0} is owned by another live process ({1}), and no transport is configured to reach it (JIDO_OBJECTS['TRANSPORT']).
+    Call it there, or let that process end."""
 
     retryable = True
 
@@ -173,7 +176,8 @@ class HostStopped(JidoError):
 
 
 class NotHosting(ConfigurationError):
-    """{0} has no live owner and this process may not host it (JIDO_OBJECTS['HOST'] = 'never'). Start a process that hosts, or set HOST to 'auto'."""
+    """{0} has no live owner and this process may not host it (JIDO_OBJECTS['HOST'] = 'never'). Start a process that hosts,
+    or set HOST to 'auto'."""
 
     retryable = True
 

@@ -24,7 +24,18 @@ from . import limits
 from .activation import Activation, Answer, Status, rebuild
 from .clock import Clock
 from .definition import Definition
-from .errors import CallFailed, HostStopped, JidoError, NotHosting, OutcomeUnknown, OwnedElsewhere, OwnershipLost, ReentrantCall, StoreError, StoreUnavailable
+from .errors import (
+    CallFailed,
+    HostStopped,
+    JidoError,
+    NotHosting,
+    OutcomeUnknown,
+    OwnedElsewhere,
+    OwnershipLost,
+    ReentrantCall,
+    StoreError,
+    StoreUnavailable,
+)
 from .lease import Lease
 from .pipeline import Pipeline
 from .policy import POLICIES, Policy
@@ -57,7 +68,9 @@ class HostSettings:
 class Batcher(Generic[K, V]):
     """Turns many small questions into few statements: what is asked while one is under way travels in the next."""
 
-    def __init__(self, fetch: Callable[[list[K]], Awaitable[list[V]]], spawn: Callable[[Coroutine[Any, Any, None]], Any], most: int = 256) -> None:
+    def __init__(
+        self, fetch: Callable[[list[K]], Awaitable[list[V]]], spawn: Callable[[Coroutine[Any, Any, None]], Any], most: int = 256
+    ) -> None:
         self._fetch = fetch
         self._spawn = spawn
         self._most = most
@@ -375,7 +388,7 @@ class Host:
                     continue
             arrived = len(activation.mailbox)
             found = await self._finding.ask(name)
-            if activation.status is not Status.THAWING:
+            if not activation.is_thawing():
                 return
             if found is not None and found.owner is not None and found.owner.present and (lease is None or found.owner.term != lease.term):
                 await self._take_over(name, found.owner)
@@ -386,7 +399,7 @@ class Host:
                 activation.embody_absent()
                 activation.absent_quota = arrived
                 await self._run_on_thaw(activation)
-                if activation.status is Status.THAWING:
+                if activation.is_thawing():
                     activation.go_live()
                 return
             if self.lease is not lease:
@@ -395,13 +408,13 @@ class Host:
             if epoch is None:
                 continue
             loaded = await self._loading.ask(found.id)
-            if activation.status is Status.THAWING and self.lease is lease:
+            if activation.is_thawing() and self.lease is lease:
                 activation.embody(found.id, epoch, loaded)
                 await self._run_on_thaw(activation)
-                if activation.status is Status.THAWING and self.lease is lease:
+                if activation.is_thawing() and self.lease is lease:
                     activation.go_live()
                     return
-            if activation.status is not Status.THAWING:
+            if not activation.is_thawing():
                 return
         raise OwnershipLost(describe(name))
 

@@ -58,7 +58,7 @@ def nested(parent: str, position: int) -> str:
     digest = hashlib.blake2b(f"{parent}/{position}".encode(), digest_size=10).hexdigest()
     if is_generated(parent):
         return f"{parent[:13]}{digest[:20]}"[:33].ljust(33, "0")
-    return f"{parent[:CALL_ID_BYTES - 22]}/{digest}"
+    return f"{parent[: CALL_ID_BYTES - 22]}/{digest}"
 
 
 def check(call_id: object) -> str:

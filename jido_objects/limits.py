@@ -30,3 +30,8 @@ LOOP_HELD_SECONDS: Final = 0.05
 """A synchronous turn that holds the host's loop longer is logged with its stack."""
 RETENTION: Final = 24 * 3600.0
 CALL_ID_SECONDS: Final = 7 * 24 * 3600.0
+
+
+def is_positive(value: object) -> bool:
+    """Whether a setting is a finite number above zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

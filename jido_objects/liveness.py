@@ -24,7 +24,7 @@ def _read(path: str) -> str:
 
 def _namespace(kind: str) -> str:
     try:
-        return os.readlink(f"/proc/self/ns/{kind}")
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
     except OSError:
         return ""
 
@@ -79,6 +79,6 @@ def proven_dead(info: TermInfo) -> bool:
 def _threads(pid: int) -> int:
     """Threads of a process: one whose main thread has ended shows as a zombie while others may still write."""
     try:
-        return len(os.listdir(f"/proc/{pid}/task"))
+        return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return 2

@@ -15,9 +15,9 @@ class turn_scope:  # noqa: N801 - used like a function
         self._context = ThreadSensitiveContext()
 
     async def __aenter__(self) -> None:
-        await self._context.__aenter__()
+        await self._context.__aenter__()  # type: ignore[no-untyped-call]
 
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._context in SyncToAsync.context_to_thread_executor:
             await sync_to_async(connections.close_all)()
-        await self._context.__aexit__(kind, value, trace)
+        await self._context.__aexit__(kind, value, trace)  # type: ignore[no-untyped-call]

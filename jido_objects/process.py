@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import logging
 import os
@@ -16,13 +17,14 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clock import SystemClock
 from .errors import ConfigurationError, HostStopped, JidoError, StoreError
 from .host import Host, HostSettings
-from .lease import Keeper, Lease
+from .lease import Keeper
 from .limits import LOOP_HELD_SECONDS
 from .liveness import proven_dead, this_process
 from .orm import turn_scope
@@ -110,7 +112,7 @@ class Process:
 
         return self._start(answer()).result(timeout)
 
-    def _start(self, coroutine: Any) -> Any:
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         if self.stopped:
             coroutine.close()
             raise HostStopped("the call")
@@ -148,7 +150,9 @@ class Process:
                 logger.exception("The host could not be started")
             while self._incoming:
                 call = self._incoming.popleft()
-                call.fail(type(error)(*error.args) if isinstance(error, JidoError) else StoreError(f"The host could not be started: {error}"))
+                call.fail(
+                    type(error)(*error.args) if isinstance(error, JidoError) else StoreError(f"The host could not be started: {error}")
+                )
         else:
             self._take()
 
@@ -233,10 +237,8 @@ class _KeeperThread:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 runner.run(self._keep())
-            except asyncio.CancelledError:
-                pass
 
     async def _keep(self) -> None:
         self._main = asyncio.current_task()
@@ -275,7 +277,9 @@ class _KeeperThread:
         if stuck and not self._told_stuck:
             self._told_stuck = True
             logger.error(
-                "The host's loop has been stuck for %.1f s; its lease is no longer renewed. It is here:\n%s", now - self._asked_at, process.stack()
+                "The host's loop has been stuck for %.1f s; its lease is no longer renewed. It is here:\n%s",
+                now - self._asked_at,
+                process.stack(),
             )
         return stuck
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from . import codec, ids, keys
 from .errors import ConfigurationError, InvalidArguments
+from .limits import is_positive
 
 if TYPE_CHECKING:
     from .definition import Definition, Method
@@ -139,7 +140,7 @@ class Ref(Generic[T]):
         """
         options = self.options
         if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+            if not is_positive(timeout):
                 raise InvalidArguments(f"timeout is a number of seconds above zero, not {timeout!r}.")
             options = replace(options, timeout=float(timeout))
         if call_id is not None:

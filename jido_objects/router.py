@@ -325,8 +325,8 @@ class Router:
         connection = connections[here.settings.DATABASE]
         if connection.vendor == "sqlite" and connection.in_atomic_block:
             raise BlockingCall(
-                f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that holds the "
-                f"objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with cast (it leaves on "
+                f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
+                f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with cast (it leaves on "
                 f"commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
             )
 

@@ -66,7 +66,11 @@ def child(settings: dict[str, Any]) -> Iterator[Child]:
     from django.db import connections
 
     databases = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "JIDO_CHILD": json.dumps({"databases": databases, "settings": settings})}
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "JIDO_CHILD": json.dumps({"databases": databases, "settings": settings}),
+    }
     running = subprocess.Popen([sys.executable, "-m", "tests.child"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None

@@ -55,13 +55,14 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
     def _step_to(self, child: Node) -> Any:
         if self._raw.get(child._key) is not child:
             raise child._detached()
-        return self._step(child._key)
+        return self._step(child._key, child)
 
-    def _step(self, key: Any) -> Any:
+    def _step(self, key: Any, value: Any) -> Any:
+        """``key`` in a path: as it is stored, where ``value``, found under it, says that it is."""
         kind = self._kind
         if kind.plain_key:
             return key
-        return kind.step(key if kind.key.faithful else stored(self._raw, key))
+        return kind.step(key if kind.key.faithful or value is GONE or value is ABSENT else stored(self._raw, key))
 
     # ------------------------------------------------------------ reading
 
@@ -152,9 +153,9 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         if kind.simple:
             if type(old) is type(value) and kind.item.faithful and old == value:
                 return
-            op = ("put", path, key if kind.plain_key else self._step(key), value)
+            op = ("put", path, key if kind.plain_key else self._step(key, old), value)
         else:
-            op = ("put", path, self._step(key), self._dump(value))
+            op = ("put", path, self._step(key, old), self._dump(value))
         if self._free:
             self._state.log.append((op, self, NOTHING, None))
         elif old is GONE:
@@ -179,7 +180,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         old = raw.get(key, GONE)
         if old is GONE:
             raise KeyError(key)
-        op = ("del", path, self._step(key))
+        op = ("del", path, self._step(key, old))
         if self._free:
             state.log.append((op, self, NOTHING, None))
             del raw[key]

@@ -34,6 +34,7 @@ class History:
         """Errors that no fault explains."""
         self.slowest = 0.0
         """Longest time in seconds from a call's first sending until its outcome was known."""
+        self.slowest_call: tuple[str, str | None] = ("", None)
         self.last_answer = time.monotonic()
         self.longest_silence = 0.0
         """Longest time in seconds in which nobody was answered, while somebody asked."""
@@ -60,6 +61,12 @@ class History:
     def cast(self, key: str, call_id: str, source: str, invoked: float) -> None:
         """A call that an object has made: nobody is told of its outcome."""
         self.operations.append(Operation(key, call_id, "hear", [source], False, invoked))
+
+    def slow(self, seconds: float, key: str, call_id: str | None) -> None:
+        """A call's outcome is known."""
+        if seconds > self.slowest:
+            self.slowest = seconds
+            self.slowest_call = (key, call_id)
 
     def answered(self) -> None:
         now = time.monotonic()
@@ -179,7 +186,7 @@ class Client:
             call_id = ids.generate() if method in ("put", "slow") and rng.random() < 0.2 else f"{self.name}-{self._made}"
         started = time.monotonic()
         last = await self.insist(key, method, args, call_id)
-        self._history.slowest = max(self._history.slowest, time.monotonic() - started)
+        self._history.slow(time.monotonic() - started, key, call_id)
         if method == "tell":
             assert call_id is not None
             self._history.cast(args[1], ids.nested(call_id, 1), key, started)

@@ -201,6 +201,8 @@ class Storm:
 
     async def _kill_at_any_moment(self) -> None:
         host = await self._some_host()
+        if self.rng.random() < 0.7:
+            await self._both_up()
         await asyncio.sleep(self.rng.random() * 0.1)
         await host.end()
         self._killed(host)
@@ -221,6 +223,7 @@ class Storm:
     async def _stop(self) -> None:
         """An orderly end: nobody has to wait for a lease."""
         host = await self._some_host()
+        await self._both_up()
         await host.stop()
         self._start_again(host)
 
@@ -290,6 +293,12 @@ class Storm:
         for text in history.odd[:20]:
             report.violate("P1", f"an error that no fault explains: {text}")
         report.counts = history.counts
+        if self.plan.trace:
+            key, call_id = history.slowest_call
+            for one in history.operations:
+                if one.object == key and one.id == call_id:
+                    completed = (one.completed or self.began) - self.began
+                    print(f"slowest: {one.method} of {key} at {one.where}: {one.invoked - self.began:.2f} to {completed:.2f} {one.outcome.value}", file=sys.stderr)
         report.done["kills"] = self.kills
         for host in self.hosts:
             report.points += host.struck

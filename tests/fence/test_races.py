@@ -120,7 +120,6 @@ async def scene(parameters: dict[str, Any]) -> AsyncIterator[Scene]:
         for task in set_.tasks:
             task.cancel()
         await asyncio.gather(*set_.tasks, return_exceptions=True)
-        await set_.held.rollback()
         await world.close()
 
 

@@ -216,7 +216,8 @@ class TestRefused:
         assert Counter.at("n").call(Counter.add) == 7
 
     @pytest.mark.parametrize(
-        ("name", "says"), [("ad", "did you mean 'add'"), ("_x", "no callable"), ("on_create", "hook"), ("value", "get"), ("__init__", "no callable")]
+        ("name", "says"),
+        [("ad", "did you mean 'add'"), ("_x", "no callable"), ("on_create", "hook"), ("value", "get"), ("__init__", "no callable")],
     )
     def test_unknown_and_private_methods(self, name: str, says: str) -> None:
         with pytest.raises(UnknownMethod, match=says):

@@ -92,7 +92,9 @@ def test_the_database_goes_down_under_a_live_host_and_comes_back(database: str) 
     assert Counter.at("a").call(Counter.add) == 1
     if connections[database].vendor == "postgresql":
         with connections[database].cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%jido%' AND pid <> pg_backend_pid()")
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%jido%' AND pid <> pg_backend_pid()"
+            )
     assert Counter.at("a").call(Counter.add) == 2
     assert Counter.at("a").get("value") == 2
 

@@ -587,7 +587,7 @@ class Simulation:
         for key, by_id in calls.items():
             if len(by_id) > SEARCHED:
                 continue
-            history = [one for attempts in by_id.values() if (one := _invocation(attempts)) is not None]
+            history = [one for attempts in by_id.values() for one in _invocations(attempts)]
             verdict = search(history, INITIAL, apply, budget=SEARCH_BUDGET)
             self.report.searched += verdict is not Verdict.SPENT
             self.report.spent += verdict is Verdict.SPENT
@@ -600,19 +600,30 @@ class Simulation:
 INITIAL = (0, 0, (), ())
 
 
-def _invocation(attempts: list[Operation]) -> Invocation | None:
-    """One call for the search, or ``None`` for one that cannot have had an effect."""
+def _invocations(attempts: list[Operation]) -> list[Invocation]:
+    """One call for the search: none if it cannot have had an effect."""
     model = LedgerModel()
     first = attempts[0]
-    answered = [one for one in attempts if one.outcome in (Outcome.OK, Outcome.REFUSED) and one.completed is not None and not one.stale_allowed]
     invoked = min(one.invoked for one in attempts)
-    call = (first.method, tuple(first.args), first.own_id)
+    found = []
+    answered = []
+    for one in attempts:
+        if one.outcome in (Outcome.OK, Outcome.REFUSED) and one.completed is not None and not one.stale_allowed:
+            if one.outcome is Outcome.REFUSED and one.saw == 0:
+                # An absent object remembers nothing: sent again, the call is made again.
+                found.append(Invocation(invoked, one.completed, (one.method, tuple(one.args), False), _answer(one)))
+            else:
+                answered.append(one)
     if answered:
         done = min(answered, key=lambda one: one.completed or 0)
-        return Invocation(invoked, done.completed, call, canonical([done.outcome is Outcome.REFUSED, done.saw, done.result]))
-    if not model.recorded(first.method) or all(one.outcome is Outcome.NOT_APPLIED for one in attempts):
-        return None
-    return Invocation(invoked, None, call)
+        found.append(Invocation(invoked, done.completed, (first.method, tuple(first.args), first.own_id), _answer(done)))
+    elif not found and model.recorded(first.method) and any(one.outcome is not Outcome.NOT_APPLIED for one in attempts):
+        found.append(Invocation(invoked, None, (first.method, tuple(first.args), first.own_id)))
+    return found
+
+
+def _answer(operation: Operation) -> str:
+    return canonical([operation.outcome is Outcome.REFUSED, operation.saw, operation.result])
 
 
 def apply(state: Any, call: Any) -> tuple[Any, Any]:

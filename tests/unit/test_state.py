@@ -452,7 +452,11 @@ def test_journal_names_the_key_that_is_stored() -> None:
         me.rows[Decimal(1)] = [2]
         me.prices.discard(Decimal("2.00"))
 
-    for program in (first, then, lambda me: me.rows.pop(Decimal("1.000"))):
+    def again(me: Self) -> None:
+        me.rows.pop(Decimal("1.000"))
+        me.rows[Decimal("1.00")] = []
+
+    for program in (first, then, again, lambda me: me.rows.pop(Decimal("1.000"))):
         delta = delta_of(state, program)
         stranger.replay(delta)
         assert stranger.document() == state.document()
