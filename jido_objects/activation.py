@@ -386,7 +386,7 @@ class Activation:
             delta,
             encoded,
             self.options.version,
-            call.user,
+            None if call.user is None else str(call.user),
         )
         pending = Pending(entry, Answer(call, result, error, turn.after))
         self.tail += 1

@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -77,11 +77,17 @@ class Options:
     abstract: bool = False
 
     @classmethod
-    def read(cls, owner: str, meta: type | None) -> Options:
-        """Check a ``class Meta`` and return its options; raises ``DefinitionError``."""
+    def read(cls, owner: str, meta: type | None, inherited: Options | None = None) -> Options:
+        """Check a ``class Meta`` and return its options; raises ``DefinitionError``.
+
+        What it does not set is as in the base class, except for what names one type: label, aliases and abstract.
+        """
+        base = cls() if inherited is None else replace(inherited, label="", aliases=(), abstract=False)
         if meta is None:
-            return cls()
-        given = {name: value for name, value in vars(meta).items() if not name.startswith("__")}
+            return base
+        given: dict[str, Any] = {}
+        for one in reversed(meta.__mro__[:-1]):
+            given.update((name, value) for name, value in vars(one).items() if not name.startswith("__"))
         known = cls.__slots__
         for name in given:
             if name not in known:
@@ -91,7 +97,7 @@ class Options:
                 raise DefinitionError(f"{owner}.Meta.{name} is a tuple of names: write ({given[name]!r},).")
             if given.get(name) is not None:
                 given[name] = tuple(given[name])
-        options = cls(**given)
+        options = replace(base, **given)
         if options.kind != "durable":
             raise DefinitionError(f"{owner}.Meta.kind {options.kind!r} is reserved; the kind that exists is 'durable'.")
         for name in ("idle_seconds", "turn_timeout", "snapshot_every", "max_mailbox", "max_state_bytes"):
@@ -298,7 +304,8 @@ class Definition:
     def __init__(self, cls: type[DurableObject], reserved: frozenset[str], namespace: Mapping[str, Any]) -> None:
         name = cls.__name__
         self.cls = cls
-        self.options = Options.read(name, cls.__dict__.get("Meta"))
+        above = next((base._jido_definition.options for base in cls.__mro__[1:] if "_jido_definition" in vars(base)), None)
+        self.options = Options.read(name, cls.__dict__.get("Meta"), above)
         self.label = self.options.label or f"{self._app_label(cls.__module__)}.{name}"
         self.shape: Shape = {}
         self.transients: dict[str, Any] = {}

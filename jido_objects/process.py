@@ -330,6 +330,8 @@ def current() -> Process:
     if process is not None and process.pid == os.getpid() and not process.stopped:
         return process
     with _lock:
+        if _exiting:
+            raise HostStopped("the call")
         process = _process
         if process is not None and process.pid != os.getpid():
             _parents.append(process)
@@ -366,4 +368,12 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(stop)
+_exiting = False
+
+
+@atexit.register
+def _exit() -> None:
+    # A call from a daemon thread must not start a host in a process that is about to be gone.
+    global _exiting
+    _exiting = True
+    stop()

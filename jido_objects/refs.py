@@ -28,7 +28,7 @@ class CallOptions:
 
     timeout: float | None = None
     call_id: str | None = None
-    user: str | None = None
+    user: int | str | None = None
     confirmed: bool = False
 
 
@@ -147,7 +147,7 @@ class Ref(Generic[T]):
             options = replace(options, call_id=ids.check(call_id))
         if user is not None:
             pk = getattr(user, "pk", user)
-            options = replace(options, user=None if pk is None else str(pk))
+            options = replace(options, user=pk if pk is None or isinstance(pk, int) else str(pk))
         if confirmed is not None:
             options = replace(options, confirmed=bool(confirmed))
         return Ref(self.definition, self.key, options)

@@ -69,7 +69,7 @@ class Call:
         self.recorded: Recorded | None = None
         self.chain: tuple[Name, ...] = ()
         self.source = "local"
-        self.user: str | None = None
+        self.user: int | str | None = None
         self.connection: str | None = None
         self.confirmed = False
         self.started = False
@@ -121,7 +121,7 @@ class TurnInfo:
     attempt: int
     deadline: datetime
     source: str
-    user_id: str | None
+    user_id: int | str | None
     connection: str | None
 
 

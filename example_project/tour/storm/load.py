@@ -33,6 +33,7 @@ class Outcome:
     """From a buyer's first request to its answer."""
     again: Counter[str] = field(default_factory=Counter)
     """Requests that were sent again, by what happened to the one before."""
+    last_trouble: str = ""
     seconds: float = 0.0
 
     @property
@@ -104,7 +105,11 @@ class Load:
         connection = Connection(*self._address, self._timeout)
         try:
             for buyer in queue:
-                await self._buy(connection, buyer)
+                # Once one buyer has lost patience the promise is broken; the others need not wait as long to see it.
+                if self.outcome.unknown:
+                    self.outcome.unknown.add(buyer)
+                else:
+                    await self._buy(connection, buyer)
                 self._changed.set()
                 progress(self.outcome)
         finally:
@@ -116,15 +121,15 @@ class Load:
             started = time.perf_counter()
             try:
                 status, answer = await connection.post(self.path + "reserve", order)
-            except NoAnswer:
-                happened = "no answer"
+            except NoAnswer as error:
+                happened, outcome.last_trouble = "no answer", str(error)
             else:
                 if status in (HELD, REFUSED):
                     break
                 if status < 500:
                     raise StormError(f"The server answered {status}: {answer!r:.300}")
-                happened = str(status)
-            if time.perf_counter() - began > self._patience:
+                happened, outcome.last_trouble = str(status), f"{status} {answer!r:.500}"
+            if time.perf_counter() - began > self._patience or outcome.unknown:
                 outcome.unknown.add(buyer)
                 return
             outcome.again[happened] += 1

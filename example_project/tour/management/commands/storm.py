@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import secrets
+import signal
 import statistics
 import sys
 from datetime import timedelta
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--tickets", type=int, default=100, help="how many there are (%(default)s)")
         parser.add_argument("--concurrency", type=int, default=64, help="buyers at a time (%(default)s)")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds until a request counts as lost (%(default)s)")
-        parser.add_argument("--patience", type=float, default=90.0, help="seconds until a buyer gives up asking (%(default)s)")
+        parser.add_argument("--patience", type=float, default=60.0, help="seconds until a buyer gives up asking (%(default)s)")
         parser.add_argument("--kill", action="store_true", help="start a server, and kill it with -9 while it sells")
         parser.add_argument("--kills", type=int, help="how often (3); implies --kill")
         parser.add_argument("--seed", type=int, help="of the moments of the kills")
@@ -75,6 +76,8 @@ class Command(BaseCommand):
         )
         SaleInfo.objects.bulk_create([info])
         server = Server() if options["kills"] else None
+        # The default action of SIGTERM would leave the server behind.
+        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
         try:
             load, shown, kills = asyncio.run(self._storm(info.slug, host, port, server, options))
             checks = asyncio.run(prove(load, options["tickets"], options["buyers"], shown, info.ref.peek()))
@@ -85,6 +88,8 @@ class Command(BaseCommand):
                 server.stop()
         self._report(info, load.outcome, checks, kills, options)
         if not all(check.holds for check in checks):
+            if load.outcome.unknown:
+                self.stderr.write(f"The last trouble: {load.outcome.last_trouble}")
             raise CommandError("The storm broke a promise: see the checks above.", returncode=1)
 
     async def _storm(
