@@ -199,9 +199,13 @@ class Activation:
 
     def withdraw(self, call: Call) -> None:
         """The caller's time is up: answer for certain if the call has not started."""
+        self.refuse(call, DeadlineExceeded(str(call)))
+
+    def refuse(self, call: Call, error: BaseException) -> None:
+        """Take a call that has not started out of the mailbox, with an error; one that has started goes on."""
         if not call.started and call in self.mailbox:
             self.mailbox.remove(call)
-            self._fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
+            self._fail(call, error)
             if self.turn is None:
                 self.pump()
 

@@ -304,7 +304,7 @@ class Definition:
     def __init__(self, cls: type[DurableObject], reserved: frozenset[str], namespace: Mapping[str, Any]) -> None:
         name = cls.__name__
         self.cls = cls
-        above = next((base._jido_definition.options for base in cls.__mro__[1:] if "_jido_definition" in vars(base)), None)
+        above = next((vars(base)["_jido_definition"].options for base in cls.__mro__[1:] if "_jido_definition" in vars(base)), None)
         self.options = Options.read(name, cls.__dict__.get("Meta"), above)
         self.label = self.options.label or f"{self._app_label(cls.__module__)}.{name}"
         self.shape: Shape = {}

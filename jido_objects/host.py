@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
-from . import limits
+from . import chains, limits
 from .activation import Activation, Answer, Status, rebuild
 from .clock import Clock
 from .definition import Definition
@@ -32,7 +32,6 @@ from .errors import (
     OutcomeUnknown,
     OwnedElsewhere,
     OwnershipLost,
-    ReentrantCall,
     StoreError,
     StoreUnavailable,
 )
@@ -273,16 +272,14 @@ class Host:
 
     def dispatch(self, call: Call) -> None:
         """Bring a call to its object."""
-        if call.chain and call.name in call.chain:
-            chain = " → ".join([*(describe(name) for name in call.chain), call.link()])
-            call.fail(
-                ReentrantCall(
-                    f"{chain}: {describe(call.name)} is waiting for this very chain, so the call could never start. "
-                    f"Use `self`'s methods directly, return first and call then, or use cast.",
-                    call_id=call.call_id,
-                )
-            )
-            return
+        if call.chain:
+            lost = chains.loser(call, self.activations)
+            if lost is not None:
+                victim, error = lost
+                if victim is call:
+                    call.fail(error)
+                    return
+                self.activations[victim.name].refuse(victim, error)
         if self.stopping:
             call.fail(HostStopped(str(call), call_id=call.call_id))
             return

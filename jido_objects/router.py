@@ -311,6 +311,7 @@ class Router:
                 call.deadline = above.deadline
                 timeout = above.deadline - now
             call.chain = (*above.chain, above.name)
+            call.root = above.root
             call.user = options.user or above.user
             if (above.lookup or above.attempt > 0) and method.recorded:
                 call.lookup = True
@@ -326,8 +327,8 @@ class Router:
         if connection.vendor == "sqlite" and connection.in_atomic_block:
             raise BlockingCall(
                 f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
-                f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with cast (it leaves on "
-                f"commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
+                f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
+                f"cast (it leaves on commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
             )
 
     # -------------------------------------------------------------------------------------------- looking

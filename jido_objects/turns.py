@@ -37,7 +37,7 @@ class Call:
 
     __slots__ = (
         "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "digest", "encoded", "followers", "kwargs", "lookup",
-        "method", "name", "own_id", "recorded", "redone", "reply", "source", "started", "user", "waiting",
+        "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,9 @@ class Call:
         """A look-up of the id is under way."""
         self.recorded: Recorded | None = None
         self.chain: tuple[Name, ...] = ()
+        """The objects that wait for this call, the outermost first."""
+        self.root = call_id
+        """Id of the call that the chain began with."""
         self.source = "local"
         self.user: int | str | None = None
         self.connection: str | None = None
@@ -102,9 +105,6 @@ class Call:
         if reply is not None:
             self.followers = [reply] if self.followers is None else [*self.followers, reply]
 
-    def link(self) -> str:
-        """This call as a link of a printed chain."""
-        return f"{describe(self.name)}.{self.method.name}"
 
 
 def describe(name: Name) -> str:

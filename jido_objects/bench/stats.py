@@ -7,6 +7,7 @@ comes second finds caches and disks as the first left them), and a claim is judg
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Run:
         if not self.latencies:
             return 0.0
         ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered) + 0.5) - 1))]
+        return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
 
     def add(self, other: Run) -> None:
         """Take in another part of the same round."""

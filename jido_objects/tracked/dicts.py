@@ -160,6 +160,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
             self._state.log.append((op, self, NOTHING, None))
         elif old is GONE:
             # The key comes back at the end, while a rollback needs the place it had: keep the whole order, once.
+            self._wrap_all(raw.items())
             self._swap(op, self.live())
             raw = self._raw
         else:

@@ -225,6 +225,7 @@ class TrackedList(Node, MutableSequence[Any]):
 
     def _reorder(self, path: Path, order: list[int]) -> None:
         if order != list(range(len(self._raw))):
+            self._wrap_all(enumerate(self._raw))
             old = self._raw.copy()
             self._state.log.append((("order", path, order), self, (0, len(order)), old))
             self._raw[:] = [old[position] for position in order]

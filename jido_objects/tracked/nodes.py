@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -144,6 +145,17 @@ class Node(Tracked):
         node = WRAPPERS[type(child)](self._state, self, key, self._kind.item.container(child), child)
         self._raw[key] = node
         return node
+
+    def _wrap_all(self, children: Iterable[tuple[Any, Any]]) -> None:
+        """Wrap what is nested, before a second container holds it.
+
+        One of the two comes back at a rollback: a child that was wrapped in the other would be lost to it, and with that
+        child the parent of all that was wrapped below.
+        """
+        if self._kind.item.mutable:
+            for key, child in children:
+                if type(child) in WRAPPERS:
+                    self._wrap(key, child)
 
     def _refuse(self, refused: Refused, path: Path, place: str = "") -> NoReturn:
         steps = [path] if isinstance(path, str) else [path[0], *(f"[{step!r}]" for step in path[1:])]

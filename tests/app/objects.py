@@ -11,6 +11,7 @@ from enum import Enum
 from uuid import UUID
 
 from jido_objects import DurableObject, ObjectException, Ref, Transient, expose, query
+from jido_objects.errors import ReentrantCall
 
 
 class SoldOut(ObjectException):
@@ -158,6 +159,17 @@ class Chain(DurableObject):
         if path:
             return 1 + await Chain.at(path[0]).acall(Chain.walk, path[1:])
         return 0
+
+    async def meet(self, other: str, seconds: float) -> str:
+        """Call the other while it may be calling this one."""
+        await asyncio.sleep(seconds)
+        try:
+            return await Chain.at(other).acall(Chain.meet_back)
+        except ReentrantCall as error:
+            return f"refused: {error}"
+
+    def meet_back(self) -> str:
+        return "met"
 
     async def ask(self, counter: Ref[Counter]) -> int:
         return await counter.acall(Counter.add, 1)

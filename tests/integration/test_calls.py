@@ -204,6 +204,15 @@ class TestRefused:
         assert "app.Chain('a') → app.Chain('b') → app.Chain('a').walk" in str(caught.value)
         assert Chain.at("a").peek() is None
 
+    def test_of_two_chains_that_wait_for_each_other_one_is_refused_with_both_printed(self) -> None:
+        async def main() -> list[str]:
+            return await asyncio.gather(Chain.at("a").acall(Chain.meet, "b", 0.2), Chain.at("b").acall(Chain.meet, "a", 0.2))
+
+        answers = sorted(asyncio.run(main()))
+        assert answers[0] == "met"
+        assert "app.Chain('a') → app.Chain('b').meet_back" in answers[1]
+        assert "app.Chain('b') → app.Chain('a').meet_back" in answers[1]
+
     def test_a_chain_is_followed(self) -> None:
         assert Chain.at("a").call(Chain.walk, ["b", "c"]) == 2
         assert Chain.at("a").call(Chain.ask, Counter.at("n")) == 1

@@ -119,7 +119,9 @@ class TestCommand:
         assert "database 'default' (SQLite" in err.getvalue()
         assert remains() == []
 
-    @pytest.mark.parametrize(("debug", "answer", "goes_on"), [(True, "y", True), (True, "", False), (False, "y", False), (False, "yes", True)])
+    @pytest.mark.parametrize(
+        ("debug", "answer", "goes_on"), [(True, "y", True), (True, "", False), (False, "y", False), (False, "yes", True)]
+    )
     def test_where_debug_is_off_a_reflex_is_not_enough(
         self, settings: Any, monkeypatch: pytest.MonkeyPatch, debug: bool, answer: str, goes_on: bool
     ) -> None:

@@ -142,7 +142,8 @@ class TestReports:
         assert report.value(number, unit) == text
 
     def test_the_same_figures_as_table_markdown_and_json(self) -> None:
-        found = Figure("w", "hot key", Spread.of([20000.0]), "/s", Spread.of([200.0]), "Django", Spread.of([90.0, 100.0, 110.0]), Target(80))
+        ratio = Spread.of([90.0, 100.0, 110.0])
+        found = Figure("w", "hot key", Spread.of([20000.0]), "/s", Spread.of([200.0]), "Django", ratio, Target(80))
         line = report.table([found]).splitlines()[2]
         assert " ".join(line.split()) == "hot key 20,000/s 200/s Django 100 [90 – 110] ≥ 80 × ok"
         assert "| hot key | 20,000/s | Django · 200/s | 100 [90 – 110] | ≥ 80 × | ok |" in report.markdown([found])

@@ -532,6 +532,32 @@ def test_rollback_restores_the_order_of_keys() -> None:
     assert state.document() == '{"holds":{"a":1}}'
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value", "shuffle"),
+    [
+        (dict[str, list[list[int]]], {"a": [[1]], "b": [[2]]}, lambda rows: rows.__setitem__("b", rows.pop("b"))),
+        (list[list[list[int]]], [[[1]], [[2]]], lambda rows: rows.reverse()),
+        (list[list[list[int]]], [[[1]], [[2]]], lambda rows: rows.__delitem__(slice(1, None, -1))),
+    ],
+)
+def test_what_was_first_read_in_a_turn_belongs_to_the_state_after_its_rollback(annotation: Any, value: Any, shuffle: Any) -> None:
+    types: dict[str, Any] = {"rows": annotation}
+    state = new(json.dumps({"rows": value}), **types)
+    first = next(iter(value)) if isinstance(value, dict) else 0
+    with turn(state):
+        rows = Self(state).rows
+        shuffle(rows)
+        place = first if isinstance(rows, TrackedDict) else len(rows) - 1
+        if len(rows) > 1:
+            rows[place][0].append(9)
+        state.rollback()
+    with turn(state):
+        Self(state).rows[first][0].append(3)
+        state.finish()
+    value[first][0].append(3)
+    assert state.plain() == {"rows": value}
+
+
 def test_deleted_keys_do_not_pile_up() -> None:
     state = new(holds=dict[int, int])
     for number in range(50):

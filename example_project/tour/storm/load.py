@@ -53,19 +53,19 @@ class Load:
         self._patience = patience
         self._changed = asyncio.Event()
 
-    async def open(self) -> None:
-        """Ask for the page once, which opens the sale; raises ``StormError`` if the server does not know it."""
+    async def state(self) -> dict[str, Any]:
+        """What the server says of the sale; the first time, that opens it. Raises ``StormError`` if the server does not know it."""
         connection = Connection(*self._address, self._timeout)
         try:
             status, answer = await self._insist(partial(connection.get, self.path))
         finally:
             connection.close()
         if status == 404:
-            raise StormError(
-                "The server does not know the sale that was just made: it uses another database. Give both the same DATABASE_URL."
-            )
+            raise StormError("The server does not know the sale that was just made: it uses another database. Give both one DATABASE_URL.")
         if status != 200:
             raise StormError(f"The server answered {status} to {self.path}: {answer!r:.300}")
+        state: dict[str, Any] = answer
+        return state
 
     async def run(self, progress: Callable[[Outcome], None]) -> None:
         """Until every buyer knows, or lost patience."""

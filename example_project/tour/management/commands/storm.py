@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from tour.models import SaleInfo
-from tour.storm.client import Connection, loopback
+from tour.storm.client import loopback
 from tour.storm.load import Load, Outcome, StormError
 from tour.storm.proof import Check, prove
 from tour.storm.server import Server
@@ -107,25 +107,22 @@ class Command(BaseCommand):
             timeout=options["timeout"],
             patience=options["patience"],
         )
-        await load.open()
+        await load.state()
         killer = asyncio.create_task(self._kill(load, server, options)) if server else None
         bar = Bar(options["buyers"], visible=sys.stderr.isatty() and not options["json"])
         try:
             await load.run(bar.show)
+            if killer and not load.outcome.unknown:
+                await killer
         finally:
             bar.close()
-            if killer:
-                if killer.done():
-                    killer.result()
+            if killer and killer.done():
+                killer.result()
+            elif killer:
                 killer.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await killer
-        connection = Connection(host, port, options["timeout"])
-        try:
-            _, shown = await connection.get(load.path)
-        finally:
-            connection.close()
-        return load, shown, server.kills if server else 0
+        return load, await load.state(), server.kills if server else 0
 
     async def _kill(self, load: Load, server: Server, options: dict[str, Any]) -> None:
         """Kill the server at moments spread over the selling, and start it again each time."""
