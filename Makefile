@@ -54,7 +54,7 @@ docs: $(READY) ## run every snippet of the documentation and follow its links
 
 clean: ## remove the environment, the example's database and every cache
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
-	rm -f example_project/*.sqlite3 example_project/*.sqlite3-*
+	rm -rf example_project/*.sqlite3*
 	find . -name __pycache__ -not -path './.git/*' -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

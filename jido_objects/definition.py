@@ -463,7 +463,7 @@ def resolve_hints(target: Any, namespace: Mapping[str, Any], where: str) -> dict
                 if base is object or base.__module__ == f"{__package__}.durable":
                     continue
                 scope = {**vars(sys.modules.get(base.__module__, typing)), **namespace}
-                holder = types.SimpleNamespace(__annotations__=inspect.get_annotations(base))
+                holder = type(base.__name__, (), {"__annotations__": inspect.get_annotations(base)})
                 hints.update(typing.get_type_hints(holder, scope, scope, include_extras=True))
             return hints
         scope = {**getattr(target, "__globals__", {}), **namespace}

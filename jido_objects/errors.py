@@ -257,6 +257,6 @@ class ObjectException(Exception):
         return f"{cls.__module__}.{cls.__qualname__}"
 
     def __str__(self) -> str:
-        if "__doc__" in type(self).__dict__ and type(self).__doc__:
+        if type(self) is not ObjectException and type(self).__dict__.get("__doc__"):
             return _message(self, self.args)
         return super().__str__()

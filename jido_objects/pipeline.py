@@ -150,6 +150,9 @@ class Pipeline:
             if isinstance(appended, int):
                 self.rows += len(append.entries)
                 activation.committed(activation.in_flight, appended)
+                if activation.closed is not None:
+                    # It was dropped meanwhile: the activation after it waits until these rows are there to be read.
+                    self._host.resolved(activation, [], None)
             else:
                 self._refused(activation, appended or OwnershipLost(describe(activation.name)))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -40,6 +42,19 @@ def django_db_setup(
 def postgresql_parameters(django_db_setup: None) -> dict[str, Any]:
     """Connection parameters of the PostgreSQL test database, as Django has them."""
     return dict(connections["postgres"].get_connection_params())
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], bytes]:
+    """Django's parameters, and the bytes of a migrated database file."""
+    connection = connections["default"]
+    parameters = connection.get_connection_params()
+    target = tmp_path_factory.mktemp("template") / "db"
+    with closing(sqlite3.connect(parameters["database"], uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    return parameters, target.read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ __all__ = ["ConnectionLost", "Link", "NotSent", "ServerError", "Statement", "con
 
 Parameters = Sequence[bytes | None]
 
+_FORGOTTEN = ("26000", "0A000")
+"""SQLSTATEs of a prepared statement that is gone, or whose tables have changed."""
+
 
 class NotSent(Exception):
     """The connection was broken, or could not be made, before anything of the statement was sent."""
@@ -213,17 +216,14 @@ class Link:
         self._current = None
         if not pending.answer.done():
             if failed is not None:
-                pending.answer.set_exception(self._refused(failed))
+                pending.answer.set_exception(_refused(failed))
             else:
                 assert pending.result is not None
                 pending.answer.set_result(pending.result)
-        if self._waiting:
+        if failed is not None and _refused(failed).sqlstate in _FORGOTTEN:
+            self._break("its prepared statements are out of date")
+        elif self._waiting:
             self._start(self._waiting.popleft())
-
-    def _refused(self, failed: PGresult) -> ServerError:
-        sqlstate = (failed.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-        message = (failed.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or failed.error_message).decode(errors="replace")
-        return ServerError(sqlstate, message)
 
     def _watch(self, deadline: float) -> None:
         # One timer per connection, not one per statement: it is armed again only when it fires early.
@@ -264,3 +264,9 @@ class Link:
     def close(self) -> None:
         """Drop the connection; a statement in flight ends as ``ConnectionLost``. Idempotent."""
         self._break("the connection was closed")
+
+
+def _refused(failed: PGresult) -> ServerError:
+    sqlstate = (failed.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+    message = (failed.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or failed.error_message).decode(errors="replace")
+    return ServerError(sqlstate, message)

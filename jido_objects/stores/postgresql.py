@@ -12,12 +12,13 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from psycopg.pq.abc import PGresult
 
-from ..errors import NotMigrated, OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
+from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
 from .postgresql_writer import PostgresWriter
@@ -100,10 +101,7 @@ class PostgresStore:
             raise ReadOnlyDatabase(self.name, "it is a standby, or its transactions are read-only by default")
         if int(backend or 0) != link.backend_pid:
             await self._probe_pooler(link)
-        try:
-            await self._script(link, statements.TABLES)
-        except NotMigrated as error:
-            raise error from error.__cause__
+        await self._script(link, statements.TABLES)
 
     async def _probe_pooler(self, link: Link) -> None:
         # The server process is not the one that was announced: somebody stands between. In session mode each of two
@@ -127,13 +125,17 @@ class PostgresStore:
         except ServerError as error:
             raise refusal(error, self.name) from error
 
-    async def _execute(self, statement: Statement, parameters: Sequence[bytes | None] = (), *, write: str | None = None) -> PGresult:
+    async def _connected(self) -> Link:
+        if self._link is not None and self._link.broken is not None:
+            await self.open()
         if self._link is None:
             raise StoreUnavailable("the store is closed")
-        if self._link.broken is not None:
-            await self.open()
+        return self._link
+
+    async def _execute(self, statement: Statement, parameters: Sequence[bytes | None] = (), *, write: str | None = None) -> PGresult:
+        link = await self._connected()
         try:
-            return await self._link.execute(statement, parameters)
+            return await link.execute(statement, parameters)
         except NotSent as error:
             raise StoreUnavailable(str(error)) from error
         except ConnectionLost as error:
@@ -154,12 +156,10 @@ class PostgresStore:
         return result.command_tuples == 1
 
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
+        # On the connection that is there: at the end of a process none can be made any more, if that takes a name look-up.
+        link = await self._connected()
         sql = statements.BURY.format(lock=self.lock_milliseconds, term=term, proven=proven)
-        link = await self.connect(f"jido burying {term.hex}")
-        try:
-            result = await self.insist(link, sql, f"jido:{term.hex}:%", f"the burial of {term}")
-        finally:
-            link.close()
+        result = await self.insist(link, sql, f"jido:{term.hex}:%", f"the burial of {term}")
         return _row(result)[0] == b"0"
 
     @property
@@ -193,7 +193,7 @@ class PostgresStore:
     async def terms(self) -> list[TermRow]:
         rows = _rows(await self._execute(statements.TERMS))
         return [
-            TermRow(UUID(_text(term)), _info(info), float(_text(left)), datetime.fromisoformat(_text(started)))
+            TermRow(UUID(_text(term)), _info(*info), float(_text(left)), datetime.fromisoformat(_text(started)))
             for term, left, started, *info in rows
         ]
 
@@ -212,7 +212,7 @@ class PostgresStore:
             if owner is not None:
                 of = Owner(UUID(owner.decode()), present == b"t")
                 if of.present:
-                    of.lease_left, of.info = float(_text(left)), _info(info)
+                    of.lease_left, of.info = float(_text(left)), _info(*info)
             found[int(_text(place)) - 1] = Found(int(_text(id_)), int(_text(epoch)), of, destroyed == b"t")
         return found
 
@@ -268,7 +268,8 @@ def _optional(value: bytes | None) -> str | None:
     return None if value is None else value.decode()
 
 
-def _info(values: Sequence[bytes | None]) -> TermInfo:
+@lru_cache(maxsize=256)
+def _info(*values: bytes | None) -> TermInfo:
     texts = dict(zip(TermInfo.__slots__, map(_text, values), strict=True))
     return TermInfo(
         **{

@@ -159,6 +159,7 @@ class PostgresWriter:
 
     async def _append_one(self, append: Append) -> list[Appended]:
         row = append.entries[0]
+        assert append.object_id is not None
         parameters = [
             self._lane,
             _FORMAT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import NotMigrated, ReadOnlyDatabase, StoreError, StoreUnavailable, UnsupportedDatabase
+from ..errors import NotMigrated, ReadOnlyDatabase, StoreError, StoreUnavailable
 from .link import ServerError
 from .protocol import Unacceptable
 
@@ -22,10 +22,8 @@ def refusal(error: ServerError, alias: str) -> StoreError:
             return ReadOnlyDatabase(alias, message)
         case "42" if sqlstate in ("42P01", "42703"):
             return NotMigrated(alias, message)
-        case "26":
-            return UnsupportedDatabase(pooler(alias, message))
-        case "40" | "53" | "55" | "57" | "58":
-            # Deadlocks, resources, locks, an operator's intervention: the same statement can succeed.
+        case "0A" | "26" | "40" | "53" | "55" | "57" | "58":
+            # Forgotten plans, deadlocks, resources, locks, an operator's intervention: the same statement can succeed.
             return StoreUnavailable(described)
     return StoreError(described)
 

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connections
 
 from jido_objects.stores import oslock
 from jido_objects.stores.protocol import Store
@@ -78,23 +77,12 @@ class SqliteWorld(World):
             return connection.execute(sql, parameters).fetchall()
 
 
-@pytest.fixture(scope="session")
-def template(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes]:
-    """Django's parameters, and the bytes of a migrated database file."""
-    connection = connections["default"]
-    parameters = connection.get_connection_params()
-    target = tmp_path_factory.mktemp("template") / "db"
-    with closing(sqlite3.connect(parameters["database"], uri=True)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
-    return parameters, target.read_bytes()
-
-
 class TestSqliteStore(StoreContract, FailureContract):
     has_late = False
 
     @pytest.fixture(autouse=True)
-    def _files(self, template: tuple[dict[str, Any], bytes], tmp_path: Path) -> None:
-        self.template, self.directory = template, tmp_path
+    def _files(self, sqlite_template: tuple[dict[str, Any], bytes], tmp_path: Path) -> None:
+        self.template, self.directory = sqlite_template, tmp_path
         self.number = 0
 
     def world(self) -> SqliteWorld:

@@ -10,6 +10,7 @@ import random
 import sys
 
 from .databases import Databases
+from .episodes import Failovers, HeldCommits, Pauses
 from .report import Report
 from .supervisor import Plan, Storm
 
@@ -19,6 +20,12 @@ async def main(arguments: argparse.Namespace) -> list[Report]:
     vendors = ["postgresql", "sqlite"] if arguments.database == "both" else [arguments.database]
     with Databases() as databases:
         for vendor in vendors:
+            if arguments.episodes:
+                kind = {"pauses": Pauses, "held": HeldCommits, "failovers": Failovers}[arguments.episodes]
+                report = await kind(databases.make(vendor), arguments.seed, mutant=arguments.mutant).run(arguments.count)
+                reports.append(report)
+                print(report.text(), flush=True)
+                continue
             plan = Plan(kills=arguments.kills, seconds=arguments.seconds, mutant=arguments.mutant, trace=arguments.trace)
             report = await Storm(databases.make(vendor), arguments.seed, plan).run()
             reports.append(report)
@@ -34,6 +41,8 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--mutant")
+    parser.add_argument("--episodes", choices=["pauses", "held", "failovers"])
+    parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--trace", action="store_true", help="print every action")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

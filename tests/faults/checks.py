@@ -69,6 +69,11 @@ def check_tables(database: Database) -> list[Violation]:
     return [Violation(kind, key, text) for kind, sql in questions.items() for key, text in database.ask(sql)]
 
 
+def cast_id(call_id: str) -> str:
+    """Id of the cast that a ``tell`` with this id makes."""
+    return ids.nested(call_id, 1)
+
+
 def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]:
     """P5: the effect of a cast is there only if the row of the turn that made it is."""
     told = {row.call_id for row in rows}
@@ -76,7 +81,7 @@ def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]
     found = []
     for operation in operations:
         if operation.method == "tell":
-            nested = ids.nested(operation.id, 1)
+            nested = cast_id(operation.id)
             if nested in casts and operation.id not in told:
                 found.append(Violation("applied", operation.object, f"the cast of {operation.id} took effect in row {casts[nested].seq}, its own turn has no row"))
     return found

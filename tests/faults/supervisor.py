@@ -183,6 +183,8 @@ class Storm:
             pass
         except TimeoutError:
             self.report.done["point not reached, killed all the same"] += 1
+            if self.plan.trace:
+                print(f"not reached: {point}", file=sys.stderr)
             await host.end()
         else:
             self.report.done["killed at a named point"] += 1

@@ -142,7 +142,7 @@ async def test_append_in_flight_while_buried(postgresql_parameters: dict[str, An
     async with scene(postgresql_parameters) as on:
         append = await on.hold_an_append()
         burial = on.start(on.other.bury(on.term, proven=True))
-        await on.blocked("jido burying%")
+        await on.blocked("jido")
         assert not append.done()
         # Nothing can be taken over while the append is in flight.
         assert await on.other_writer.claim([Claim(on.id, 1)]) == [None]
@@ -205,7 +205,7 @@ async def test_append_after_heartbeat_and_burial(postgresql_parameters: dict[str
         await on.world.lapse(on.term)
         await prepared(on.held, statements.RENEW, on.term.hex, str(LEASE))
         burial = on.start(on.other.bury(on.term))
-        await on.blocked("jido burying%")
+        await on.blocked("jido")
         await on.held.commit()
         assert not await burial
         assert await on.writer.append([extend(on.key, on.id, 1)]) == [on.id]
@@ -255,7 +255,7 @@ async def test_lane_inserted_while_its_term_is_being_buried(postgresql_parameter
         lane = uuid4()
         await prepared(on.held, statements.BEGIN_LANE, lane.hex, on.term.hex)
         burial = on.start(on.other.bury(on.term, proven=True))
-        await on.blocked("jido burying%")
+        await on.blocked("jido")
         await on.held.commit()
         assert await burial
         assert await on.lanes(on.term) == 0

@@ -27,7 +27,7 @@ class Sale(DurableObject):
         assert_type(self.key, str)
         assert_type(self.key_parts, tuple[str, ...])
         assert_type(self.seq, int)
-        assert_type(self.turn.user_id, str | None)
+        assert_type(self.turn.user_id, int | str | None)
         if n > self.stock:
             raise SoldOut(self.stock)
         self.stock -= n

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import datetime as dt
 import heapq
+import itertools
 import json
 import pickle
 import threading
@@ -316,6 +317,8 @@ def test_child_of_a_list_follows_its_place() -> None:
         (lambda me: me.log.__setitem__(slice(None, None, -1), [7, 8]), '[["put","log",1,7],["put","log",0,8]]'),
         (lambda me: me.log.__delitem__(slice(None, None, 2)), '[["order","log",[1]]]'),
         (lambda me: me.log.__delitem__(slice(5, 2)), "[]"),
+        (lambda me: me.log.__setitem__(slice(2, 0), [7]), '[["splice","log",2,2,[7]]]'),
+        (lambda me: me.log.__delitem__(slice(1, 0)), "[]"),
         (lambda me: me.log.pop(), '[["del","log",1]]'),
         (lambda me: me.log.clear(), '[["clear","log"]]'),
         (lambda me: me.log.sort(), "[]"),
@@ -378,6 +381,7 @@ def test_augmented_assignment_journals_the_change() -> None:
         me.holds |= {"b": 2}
         me.rows[0]["a"] += [2]
         me.rows += [{}]
+        me.rows[1] |= {"b": []}
 
     assert json.loads(delta_of(state, program)) == [
         ["set", "stock", 4],
@@ -387,6 +391,7 @@ def test_augmented_assignment_journals_the_change() -> None:
         ["put", "holds", "b", 2],
         ["extend", ["rows", 0, "a"], [2]],
         ["extend", "rows", [{}]],
+        ["put", ["rows", 1], "b", []],
     ]
 
 
@@ -495,6 +500,20 @@ def test_field_may_change_its_form() -> None:
 # ---------------------------------------------------------------- rolling back
 
 
+def test_what_is_popped_is_plain() -> None:
+    state = new('{"a":[[1],[2]],"b":{"x":[1],"y":[2]}}', a=list[list[int]], b=dict[str, list[int]])
+    with turn(state):
+        me = Self(state)
+        list(me.a)
+        list(me.b.values())
+        popped = [me.a.pop(), me.a.pop(0), me.b.pop("x"), me.b.popitem()[1]]
+        assert [type(value) for value in popped] == [list] * 4
+        for value in popped:
+            value.append(9)
+        state.rollback()
+    assert state.plain() == {"a": [[1], [2]], "b": {"x": [1], "y": [2]}}
+
+
 def test_rollback_restores_the_order_of_keys() -> None:
     state = new('{"holds":{"a":1,"b":2,"c":3,"d":4}}', holds=dict[str, int])
     with turn(state):
@@ -556,6 +575,35 @@ def test_what_was_first_read_in_a_turn_belongs_to_the_state_after_its_rollback(a
         state.finish()
     value[first][0].append(3)
     assert state.plain() == {"rows": value}
+
+
+def test_rollback_of_every_sequence_of_changes_to_one_dict() -> None:
+    """Tombstones, keys that come back, and keys that leave at the end: all sequences of four."""
+    changes: list[Any] = [
+        lambda d: d.pop("a", 0),
+        lambda d: d.pop("b", 0),
+        lambda d: d.__setitem__("a", 9),
+        lambda d: d.__setitem__("b", 9),
+        lambda d: d.__setitem__("c", 9),
+        lambda d: d and d.popitem(),
+        lambda d: d.clear(),
+    ]
+    before = {"a": 1, "b": 2}
+    state = new(json.dumps({"holds": before}), holds=dict[str, int])
+    for sequence in itertools.product(changes, repeat=4):
+        model = before.copy()
+        for end in (state.rollback, state.finish):
+            with turn(state):
+                holds = Self(state).holds
+                model = before.copy()
+                for change in sequence:
+                    change(holds)
+                    change(model)
+                    assert (list(holds.items()), len(holds)) == (list(model.items()), len(model))
+                end()
+            expected = model if end == state.finish else before
+            assert (list(holds.items()), len(holds), holds._raw) == (list(expected.items()), len(expected), expected)
+        state.restore(json.dumps({"holds": before}))
 
 
 def test_deleted_keys_do_not_pile_up() -> None:

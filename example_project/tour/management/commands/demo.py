@@ -42,7 +42,7 @@ BANNER = """
   Press twice      the same order counts once, however often it is sent
   Kill it          kill -9 {pid}, start it again: every seat that was yours still is
   Storm it         in another terminal: make storm, which kills a server of its own while 2,000 buyers
-                   want 100 tickets; or  python {manage} storm --url {url}
+                   want 100 tickets; or  {manage} storm --url {url}
 
   Ctrl-C ends it. What was sold stays in {database}; make clean forgets it.
 """
@@ -118,11 +118,12 @@ class Command(BaseCommand):
                 )
 
     def _banner(self, port: object, password: str) -> str:
+        python = os.path.relpath(sys.executable)
         return BANNER.format(
             url=f"http://{HOST}:{port}/",
             password=password,
             pid=os.getpid(),
-            manage=sys.argv[0],
+            manage=f"{sys.executable if python.startswith('..') else python} {sys.argv[0]}",
             database=Path(settings.DATABASES["default"]["NAME"]).name,
         )
 

@@ -1,0 +1,101 @@
+"""Keys and call ids: the names by which everything is found again."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jido_objects import ids, keys
+from jido_objects.errors import InvalidArguments, InvalidKey
+
+part = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12).map(lambda text: unicodedata.normalize("NFC", text))
+
+
+@given(st.lists(part.filter(lambda text: text != ""), min_size=1, max_size=4))
+def test_parts_come_back(parts: list[str]) -> None:
+    assert keys.split(keys.join(tuple(parts))) == tuple(parts)
+
+
+@given(st.lists(part, min_size=1, max_size=3), st.lists(part, min_size=1, max_size=3))
+def test_different_parts_are_different_keys(one: list[str], other: list[str]) -> None:
+    assert (keys.join(tuple(one)) == keys.join(tuple(other))) == (one == other)
+
+
+def test_a_plain_part_is_its_own_key() -> None:
+    assert keys.join(("tour-2027",)) == "tour-2027"
+    assert keys.join(("acme", 42)) == "acme/42"
+    assert keys.join(("a/b",)) == "a%2Fb"
+    assert keys.join(("50%",)) == "50%25"
+    assert keys.join((UUID(int=1),)) == "00000000-0000-0000-0000-000000000001"
+
+
+def test_a_model_instance_gives_its_pk() -> None:
+    class Meta:
+        pass
+
+    class Row:
+        _meta = Meta()
+        pk: int | None = 7
+
+    row = Row()
+    assert keys.join(("user", row)) == "user/7"
+    row.pk = None
+    with pytest.raises(InvalidKey, match="save it"):
+        keys.join((row,))
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("", "empty"),
+        (None, "cannot be part"),
+        (True, "cannot be part"),
+        (1.5, "float"),
+        ("a\x00", "control"),
+        ("\ud800", "surrogate"),
+        ("e\u0301", "NFC"),
+        ("x" * 201, "201 bytes"),
+        ("ü" * 101, "202 bytes"),
+    ],
+)
+def test_what_cannot_be_a_key(bad: object, says: str) -> None:
+    with pytest.raises(InvalidKey, match=says):
+        keys.join((bad,))
+
+
+def test_the_longest_key() -> None:
+    assert len(keys.join(("x" * 200,))) == 200
+
+
+def test_generated_ids_are_distinct_ordered_and_recognised() -> None:
+    made = [ids.generate() for _ in range(10_000)]
+    assert len(set(made)) == len(made)
+    assert all(ids.is_generated(one) for one in made)
+    stamps = [one[:13] for one in made]
+    assert stamps == sorted(stamps)
+    assert abs(ids.generated_at(made[-1]) - time.time()) < 60
+    assert not ids.is_generated("order-42")
+    assert not ids.is_generated("~" + "x" * 32)
+
+
+def test_nested_ids_are_derived() -> None:
+    parent = ids.generate()
+    assert ids.nested(parent, 1) == ids.nested(parent, 1)
+    assert ids.nested(parent, 1) != ids.nested(parent, 2)
+    assert ids.is_generated(ids.nested(parent, 1))
+    assert ids.generated_at(ids.nested(parent, 1)) == ids.generated_at(parent)
+    own = ids.nested("order-42", 1)
+    assert own.startswith("order-42/")
+    assert ids.check(own) == own
+    assert len(ids.nested("x" * 200, 1).encode()) <= 200
+
+
+@pytest.mark.parametrize("bad", ["", None, 5, "x" * 201, "a\n"])
+def test_what_cannot_be_a_call_id(bad: object) -> None:
+    with pytest.raises(InvalidArguments, match="call_id"):
+        ids.check(bad)
