@@ -223,7 +223,7 @@ class Activation:
         started = host.clock.monotonic()
         self.last_used = started
         if call.recorded is not None:
-            self._answer_recorded(call)
+            self.answer_recorded(call)
             return
         if started >= call.deadline:
             self._fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
@@ -412,7 +412,7 @@ class Activation:
         elif self.object_id is None:
             self.let_out(answer)
         elif not self.host.trusted():
-            self.host.distrust(self, call)
+            self.host.distrust(self, [call])
         elif call.confirmed:
             self.host.confirm(self, answer)
         else:
@@ -426,14 +426,24 @@ class Activation:
         self.in_flight = []
         if self.last is pendings[-1]:
             self.last = None
+        unbelieved: list[Call] = []
         for pending in pendings:
             self.let_out(pending.answer)
             if pending.followers is not None:
+                # The row may have been there for long before its reply came, and others may have written since.
+                trusted = self.host.trusted()
                 for follower in pending.followers:
-                    self.let_out(follower)
+                    if not trusted:
+                        unbelieved.append(follower.call)
+                    elif follower.call.confirmed:
+                        self.host.confirm(self, follower)
+                    else:
+                        self.let_out(follower)
             if pending.snapshot is not None:
                 snapshot = pending.snapshot
                 self.host.pipeline.keep(Snapshot(object_id, snapshot.seq, snapshot.epoch, snapshot.document, snapshot.version))
+        if unbelieved:
+            self.host.distrust(self, unbelieved)
 
     def let_out(self, answer: Answer) -> None:
         """Answer a call and run what was to leave with it."""
@@ -442,7 +452,8 @@ class Activation:
             for action in answer.after:
                 self.host.run_after(action)
 
-    def _answer_recorded(self, call: Call) -> None:
+    def answer_recorded(self, call: Call) -> None:
+        """Answer a call as the journal recorded it."""
         recorded = call.recorded
         assert recorded is not None
         if recorded.digest != call.digest:

@@ -238,12 +238,12 @@ class Host:
         """The keeper has renewed the lease."""
         self._trust_returned.set()
 
-    def distrust(self, activation: Activation, call: Call) -> None:
+    def distrust(self, activation: Activation, calls: list[Call]) -> None:
         """The trust window has closed: answer nothing from memory, forget what is there."""
         logger.warning("The lease was not renewed in time; %d objects are dropped until it is", len(self.activations))
         self._trust_returned.clear()
-        # Its turn has ended, but it was not answered: run it again where the state can be believed.
-        activation.mailbox.appendleft(call)
+        # Their turns have ended, but they were not answered: run them again where the state can be believed.
+        activation.mailbox.extendleft(reversed(calls))
         for other in list(self.activations.values()):
             self.drop(other, "the trust window has closed")
 
@@ -252,11 +252,16 @@ class Host:
 
         async def ask() -> None:
             lease = self.lease
-            try:
-                alive = lease is not None and await self._confirming.ask(lease.term)
-            except JidoError as error:
-                activation.let_out(Answer(answer.call, None, error, None))
-                return
+            alive = False
+            if lease is not None:
+                term = lease.term
+                try:
+                    alive = await self._ask(lambda: self._confirming.ask(term))
+                except JidoError as error:
+                    activation.let_out(Answer(answer.call, None, _own(error), None))
+                    return
+                if not alive:
+                    self.term_lost(lease)
             if alive and activation.status is Status.LIVE:
                 activation.let_out(answer)
             else:
@@ -368,9 +373,12 @@ class Host:
         while True:
             try:
                 return await ask()
-            except (StoreUnavailable, TermEnded) as error:
+            except (StoreUnavailable, OutcomeUnknown, TermEnded) as error:
+                # What is asked here can be asked twice: an unknown outcome is one more reason to ask again.
                 if self.clock.monotonic() >= give_up or self.stopping:
-                    raise error if isinstance(error, StoreError) else StoreUnavailable("the host's term ended again and again") from error
+                    if isinstance(error, StoreUnavailable):
+                        raise
+                    raise StoreUnavailable(str(error) or "the host's term ended again and again") from error
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
 

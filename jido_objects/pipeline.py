@@ -252,23 +252,29 @@ class Pipeline:
         for activation, _ in batch:
             redo = []
             for pending in activation.in_flight:
-                if (activation, pending.entry.seq) in found:
+                recorded, entry, call = found.get(pending), pending.entry, pending.answer.call
+                if recorded is None:
+                    redo.append(call)
+                elif (recorded.seq, recorded.at) == (entry.seq, entry.at):
                     activation.let_out(pending.answer)
                 else:
-                    redo.append(pending.answer.call)
+                    # Not this row: another owner has been sent the same id since, and what it did is what happened.
+                    call.recorded = recorded
+                    activation.answer_recorded(call)
             self._resolve(activation, redo)
 
-    async def _recorded(self, batch: list[tuple[Activation, Append]]) -> set[tuple[Activation, int]]:
+    async def _recorded(self, batch: list[tuple[Activation, Append]]) -> dict[Pending, Recorded]:
+        """What the journal holds of these calls, whoever wrote it."""
         found = await self._store.find([(append.type, append.key) for _, append in batch])
-        asked: list[tuple[Activation, int]] = []
+        asked: list[Pending] = []
         questions: list[tuple[int, str]] = []
-        for (activation, append), row in zip(batch, found, strict=True):
+        for (activation, _), row in zip(batch, found, strict=True):
             if row is not None:
-                for entry in append.entries:
-                    asked.append((activation, entry.seq))
-                    questions.append((row.id, entry.call_id))
+                for pending in activation.in_flight:
+                    asked.append(pending)
+                    questions.append((row.id, pending.entry.call_id))
         answers: list[Recorded | None] = await self._store.recall(questions) if questions else []
-        return {place for place, recorded in zip(asked, answers, strict=True) if recorded is not None}
+        return {pending: recorded for pending, recorded in zip(asked, answers, strict=True) if recorded is not None}
 
     async def _claim(self) -> None:
         claims, self._claims = self._claims, []

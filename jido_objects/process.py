@@ -157,11 +157,11 @@ class Process:
             self._take()
 
     async def _hosting(self) -> Host:
-        if self.host is None:
-            if self._starting is None or self._starting.done():
-                self._starting = asyncio.create_task(self._make())
-            self.host = await asyncio.shield(self._starting)
-        return self.host
+        if self.host is not None:
+            return self.host
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._make())
+        return await asyncio.shield(self._starting)
 
     async def _make(self) -> Host:
         settings = self.settings
@@ -182,6 +182,8 @@ class Process:
         )
         await host.start()
         self._keeper.start()
+        # Here and not where it is awaited: between this task's end and its waiters' next step others ask for the host.
+        self.host = host
         return host
 
     # -------------------------------------------------------------------------------------------- out

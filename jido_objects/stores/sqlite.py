@@ -232,12 +232,14 @@ def _probe(connection: sqlite3.Connection) -> str:
 
 
 def _refuse_read_only(connection: sqlite3.Connection) -> None:
-    """Ask for the write lock without waiting for it: whoever has it now, perhaps the caller's own transaction, proves enough."""
+    """Ask for the write lock without waiting for it: whoever has it now, perhaps the caller's own transaction, proves enough.
+
+    It takes a write, though one of nothing: on a file that only reads, ``BEGIN IMMEDIATE`` quietly begins to read.
+    """
     (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+        connection.execute("UPDATE jido_term SET pid = pid WHERE false")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise

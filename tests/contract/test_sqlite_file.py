@@ -91,7 +91,8 @@ async def test_a_term_lives_as_long_as_its_process(file: Path) -> None:
         term = uuid4()
         world.sql(
             "INSERT INTO jido_term (id, lease_until, lease_seconds, boot_id, pid_namespace, network_namespace, pid, pid_started, "
-            "hostname, region, code_version, wire_version, endpoints, draining) VALUES (?, '2020-01-01', 1, '', '', '', 1, '', '', '', '', 1, '{}', 0)",
+            "hostname, region, code_version, wire_version, endpoints, draining) "
+            "VALUES (?, '2020-01-01', 1, '', '', '', 1, '', '', '', '', 1, '{}', 0)",
             term.hex,
         )
         with another_process(locks(file), term) as process:

@@ -17,20 +17,16 @@ def error_tree() -> str:
     def walk(cls: type[errors.JidoError], depth: int) -> None:
         message = " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n")).replace("|", "\\|")
         own = {"{0}": "says what is wrong and what would be right"}.get(message, message)
-        builtin = [base.__name__ for base in cls.__bases__ if base.__module__ == "builtins" and base is not Exception]
-        also = f" ({', '.join(builtin)})" if builtin else ""
+        others = [base.__name__ for base in cls.__bases__[1:]]
+        also = f" ({', '.join(others)})" if others else ""
         name = f"{'· ' * depth}`{cls.__name__}`{also}"
         rows.append(f"| {name} | {_said(cls.applied)} | {'yes' if cls.retryable else 'no'} | {own} |")
-        for below in sorted(cls.__subclasses__(), key=_place):
-            if below.__module__ == errors.__name__ and below.__bases__[0] is cls:
+        for below in vars(errors).values():
+            if isinstance(below, type) and below.__bases__[0] is cls:
                 walk(below, depth + 1)
 
     walk(errors.JidoError, 0)
     return "\n".join(rows)
-
-
-def _place(cls: type) -> int:
-    return list(vars(errors)).index(cls.__name__)
 
 
 def _said(applied: bool | None) -> str:

@@ -228,8 +228,11 @@ class HeldCommits(Episodes):
         direction = Direction.DOWN if ending == "reset after it was done" else Direction.UP
         source, target = self._pairs[number % len(self._pairs)]
         life = await self._life(source)
+        await self.a.ask("quiet")
+        await self.a.arm("append:flight", "tell")
         await proxy.set(direction, Flow.HOLD, writers)
         waiting = self._ask(source, target, timeout=0.2 if ending == "never" else 5.0)
+        await asyncio.wait_for(self.a.signalled.wait(), 5)
         await proxy.wait_held(direction)
         await self._listen(source, target, waiting, ending, committed=direction is Direction.DOWN)
         if ending == "released":
@@ -297,6 +300,7 @@ class HeldCommits(Episodes):
         ending = self.rng.choices(["released", "never", "killed"], [20, 2, 1])[0]
         source, target = self._pairs[number % len(self._pairs)]
         life = await self._life(source)
+        await self.a.ask("quiet")
         await self.a.arm("append:before", "tell")
         with database.locked():
             waiting = self._ask(source, target, timeout=0.3 if ending == "never" else 5.0)
@@ -307,7 +311,6 @@ class HeldCommits(Episodes):
             elif ending == "never":
                 # Longer than the host waits for the file: it must give the batch up.
                 await asyncio.gather(*(attempt.wait(5.0) for attempt in waiting))
-                await self.a.arm("append:before", "tell")
                 if any(attempt.known for attempt in waiting):
                     self.report.violate("P5", f"{ending}: an answer of a turn whose commit failed")
                 await asyncio.sleep(database.busy_seconds)

@@ -25,8 +25,9 @@ def no_fence() -> None:
     from jido_objects.stores import statements
 
     asked = b"SELECT id, term FROM jido_lane WHERE id = $1::uuid FOR KEY SHARE"
-    assert asked in statements.APPEND.sql
-    statements.APPEND.sql = statements.APPEND.sql.replace(asked, b"SELECT $1::uuid AS id")
+    for statement in (statements.APPEND, statements.APPEND_ONE):
+        assert asked in statement.sql
+        statement.sql = statement.sql.replace(asked, b"SELECT $1::uuid AS id")
 
 
 def forgotten_ids() -> None:

@@ -51,11 +51,11 @@ class Points:
 def wrap_postgresql(points: Points) -> None:
     """Every statement goes through ``Link``: there it is sent, and there its answer is read."""
     from jido_objects.stores import statements
-    from jido_objects.stores.link import Link
+    from jido_objects.stores.link import Link, Statement
 
+    appends = [value for name, value in vars(statements).items() if name.startswith("APPEND") and isinstance(value, Statement)]
     kinds: dict[Any, str] = {
-        statements.APPEND: "append",
-        statements.APPEND_AND_CREATE: "append",
+        **dict.fromkeys(appends, "append"),
         statements.CLAIM: "claim",
         statements.SNAPSHOT: "snapshot",
         statements.LOAD: "load",

@@ -87,6 +87,18 @@ class Worker:
         # The answers for this loop leave in bursts: one more turn of it lets the last burst out.
         await asyncio.sleep(0)
 
+    async def quiet(self, command: dict[str, Any]) -> None:
+        """Comes back when nothing is left to write, what was cast by then included."""
+        from jido_objects import process
+
+        async def settled(host: Any) -> None:
+            for _ in range(2):
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                await host.pipeline.quiet()
+
+        await process.current().ask(settled)
+
     async def hibernate(self, command: dict[str, Any]) -> int:
         """Everything idle leaves memory, so that the next calls claim and thaw."""
         from jido_objects import process

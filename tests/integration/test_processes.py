@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +21,22 @@ from tests.child import child
 @pytest.fixture
 def options(database: str, settings: Any) -> dict[str, Any]:
     return dict(settings.JIDO_OBJECTS)
+
+
+def test_concurrent_first_calls_take_one_term(options: dict[str, Any], database: str) -> None:
+    for round_ in range(10):
+        with ThreadPoolExecutor(16) as threads:
+            together = threading.Barrier(16)
+
+            def first(n: int, together: threading.Barrier = together) -> int:
+                together.wait()
+                for _ in range(n % 4):
+                    time.sleep(0)
+                return Counter.at(n).call(Counter.add)
+
+            assert list(threads.map(first, range(16))) == [round_ + 1] * 16
+        assert Term.objects.using(database).count() == 1
+        process.stop()
 
 
 def test_another_process_is_told_who_owns_the_object(options: dict[str, Any]) -> None:

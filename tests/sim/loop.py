@@ -13,7 +13,7 @@ import heapq
 import selectors
 from collections import deque
 from collections.abc import Coroutine
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -50,6 +50,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.steps = 0
         self._stopped: dict[object, list[asyncio.Handle]] = {}
         super().__init__(_Selector())
+        self.outside: set[str] = set()
+        """Names of coroutines that belong to nobody, whoever starts them: what a database executes for a client."""
+        self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         return self.elapsed
@@ -70,6 +73,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def thaw_all(self) -> None:
         for process in list(self._stopped):
             self.thaw(process)
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, context: Context | None = None, **options: Any
+    ) -> asyncio.Task[Any]:
+        if coroutine.__name__ in self.outside:
+            context = Context()
+        return asyncio.Task(coroutine, loop=loop, context=context, **options)
 
     # ---------------------------------------------------------------- the scheduler
 

@@ -24,7 +24,7 @@ from jido_objects.activation import Status
 from jido_objects.definition import Definition
 from jido_objects.errors import CallIdReused, JidoError
 from jido_objects.stores import memory as memory_module
-from jido_objects.stores.memory import MemoryLink
+from jido_objects.stores.memory import MemoryLink, MemoryStore
 from jido_objects.stores.protocol import TermInfo
 
 from .database import Database
@@ -89,6 +89,7 @@ class Simulation:
         self.seed = seed
         self.profile: Profile = PROFILES[name]
         self.loop = VirtualLoop()
+        self.loop.outside.add(MemoryStore._serve.__name__)
         plan = self.random("plan")
         self.seconds = plan.uniform(*self.profile.seconds)
         self.clocks = self.random("clocks")
@@ -332,6 +333,7 @@ class Simulation:
             operation.stale_allowed = stale_allowed
             operation.completed = self.instant()
             request.error = error
+            operation.error = repr(error) if error is not None else ""
             request.future.set_result(None)
 
         self.later(self.latency(), arrive)

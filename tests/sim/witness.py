@@ -58,6 +58,8 @@ class Operation:
     """An unconfirmed answer of a suspended machine, the documented exception: it may be old, but must have been true."""
     where: str = ""
     """Who answered, for messages."""
+    error: str = ""
+    """What was answered instead, for messages."""
 
 
 @dataclass(slots=True)

@@ -72,7 +72,8 @@ def value_of(rng: Random, annotation: Any, depth: int = 0) -> Any:
 
 
 def new_state(names: Any = ANNOTATIONS) -> State:
-    shape = {name: Field(name, kind_of(ANNOTATIONS[name], where=name), *([Decimal(0)] if name == "amount" else [])) for name in names}
+    defaults = {"amount": [Decimal(0)]}
+    shape = {name: Field(name, kind_of(ANNOTATIONS[name], where=name), *defaults.get(name, [])) for name in names}
     state = State(shape, {}, "Thing('x')")
     state.reset()
     return state

@@ -1,0 +1,322 @@
+"""The reference says what the code does: tables are compared with it, so that neither can change alone."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime
+import decimal
+import enum
+import importlib
+import re
+import typing
+import uuid
+from collections import defaultdict
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from django.core.management import get_commands, load_command_class
+
+import jido_objects
+from jido_objects import DurableObject, Ref, conf, durable, errors, limits
+from jido_objects.codec import kind_of
+from jido_objects.definition import Definition, Options
+from jido_objects.models import Journal, Object, Snapshot
+from jido_objects.state import Field, State, current_turn
+from tests.docs import reference
+from tests.docs.markdown import ROOT, Page, read
+
+
+def page(name: str) -> Page:
+    return read(ROOT / "docs" / "reference" / f"{name}.md")
+
+
+def spans(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def code(cell: str) -> str:
+    """The code in a cell, which may hold what else it likes."""
+    return spans(cell)[0]
+
+
+# ---------------------------------------------------------------- tables of names and values
+
+
+def test_settings() -> None:
+    rows = page("settings").table("key", "default", "meaning")
+    documented = {code(row["key"]): ast.literal_eval(code(row["default"])) for row in rows}
+    assert documented == {field.name: field.default for field in dataclasses.fields(conf.Settings)}
+
+
+def test_settings_without_effect_are_called_reserved() -> None:
+    """Nobody may take a key for one that works: what the code never reads is marked, and nothing else."""
+    sources = "".join(path.read_text() for path in (ROOT / "jido_objects").rglob("*.py") if path.name != "conf.py")
+    for row in page("settings").table("key", "default", "meaning"):
+        key = code(row["key"])
+        if key in ("STORE", "REGION", "PAUSED"):
+            continue
+        used = re.search(rf"\.{key}\b", sources) is not None
+        assert used != row["meaning"].startswith("reserved"), f"{key}: {row['meaning']}"
+
+
+def test_options_of_a_type() -> None:
+    rows = page("objects").table("option", "default", "meaning")
+    documented = {code(row["option"]): ast.literal_eval(code(row["default"])) for row in rows}
+    assert documented == {field.name: field.default for field in dataclasses.fields(Options)}
+
+
+def test_options_without_effect_are_called_reserved() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "jido_objects").rglob("*.py") if "tracked" not in path.parts)
+    for row in page("objects").table("option", "default", "meaning"):
+        option = code(row["option"])
+        used = re.search(rf"options\.{option}\b", sources) is not None
+        assert used != row["meaning"].startswith("reserved"), f"{option}: {row['meaning']}"
+
+
+def test_reserved_names() -> None:
+    text = (ROOT / "docs" / "reference" / "objects.md").read_text()
+    documented = spans(text.partition("<!-- reserved -->")[2].partition("\n\n")[0])
+    assert sorted(documented) == sorted(name for name in durable._RESERVED if not name.startswith("_"))
+
+
+def test_hooks() -> None:
+    documented = {code(row["hook"]).partition("(")[0] for row in page("objects").table("hook", "when")}
+    assert documented == Definition.HOOKS - {"on_attach", "on_message", "on_detach"}  # those come with connections
+
+
+def test_limits() -> None:
+    rows = page("limits").table("what", "limit", "changed by", "over it")
+    documented = sorted(float(row["limit"].removesuffix(" bytes")) for row in rows)
+    expected = sorted(float(value) for name, value in vars(limits).items() if name.isupper() and name not in _NOT_LIMITS)
+    assert documented == expected
+    for row in rows:
+        for name in spans(row["changed by"]):
+            where = name.removeprefix("Meta.")
+            assert where in conf.KEYS or where in Options.__slots__ or name.startswith("using("), name
+        for name in spans(row["over it"]):
+            assert issubclass(getattr(errors, name), errors.JidoError), name
+
+
+_NOT_LIMITS = {"SNAPSHOT_EVERY", "SNAPSHOT_SECONDS", "LEASE_SECONDS", "CALL_ID_SECONDS"}
+"""Periods, in the tables of options and settings."""
+
+
+def test_checks() -> None:
+    rows = page("checks").table("id", "level", "what it found", "what to do")
+    source = (ROOT / "jido_objects" / "checks.py").read_text()
+    levels = {code(row["id"]): row["level"] for row in rows}
+    assert set(levels) == set(re.findall(r'id="([\w.]+)"', source))
+    for name, level in levels.items():
+        assert level == {"E": "error", "W": "warning"}[name.rpartition(".")[2][0]], name
+
+
+def test_errors_are_as_the_code_has_them() -> None:
+    for name, parts in reference.PARTS.items():
+        text = (ROOT / name).read_text()
+        for part, write in parts.items():
+            assert reference.written(text, part, write()) == text, f"{name} is behind the code: python -m tests.docs.reference"
+
+
+def test_every_error_that_a_page_names_exists() -> None:
+    names = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    for path in (ROOT / "docs").rglob("*.md"):
+        for line, span in read(path).code_spans:
+            name = span.partition(" ")[0]
+            if re.fullmatch(r"[A-Z][a-z]+[A-Z]\w+", name) and name.endswith(("Error", "Elsewhere", "Reused", "Expired", "Failed", "Unknown")):
+                known = name in names or name in dir(__builtins__) or name in typing.cast(dict[str, Any], vars(errors))
+                assert known or name in __builtins__, f"{path.name}:{line}: {name}"
+
+
+# ---------------------------------------------------------------- names of the public surface
+
+
+def _public(cls: type) -> set[str]:
+    return {name for name in vars(cls) if not name.startswith("_")}
+
+
+def test_the_methods_of_a_ref() -> None:
+    rows = page("refs").table("method", "answer", "")
+    documented = {code(row["method"]).partition("(")[0] for row in rows}
+    others = {"using", "label", "key", "key_parts", "definition", "options"}
+    assert documented == _public(Ref) - others
+
+
+def test_the_options_of_using() -> None:
+    documented = {code(row["option"]) for row in page("refs").table("option", "meaning")}
+    assert documented == set(Ref.using.__annotations__) - {"return"}
+
+
+def test_what_an_object_has() -> None:
+    cells = [row["name"] for row in page("objects").table("name", "what it is")]
+    documented = {re.match(r"self\.(\w+)", span)[1] for cell in cells for span in spans(cell)}  # type: ignore[index]
+    assert documented == _public(DurableObject) - {"at"}
+    turn = next(cell for cell in page("objects").table("name", "what it is") if code(cell["name"]) == "self.turn")
+    assert spans(turn["what it is"]) == list(jido_objects.turns.TurnInfo.__slots__)  # type: ignore[attr-defined]
+
+
+def test_the_names_of_the_package_are_documented() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    for name in jido_objects.__all__:
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_commands() -> None:
+    ours = {name for name, app in get_commands().items() if app == "jido_objects"}
+    headings = {heading for _, heading in page("commands").headings}
+    assert ours == {code(heading).rpartition(" ")[2] for heading in headings if heading.startswith("`manage.py")}
+    for name in ours:
+        with redirect_stdout(StringIO()) as printed, pytest.raises(SystemExit):
+            load_command_class("jido_objects", name).create_parser("manage.py", name).parse_args(["--help"])
+        assert printed.getvalue()
+
+
+def test_make_targets() -> None:
+    makefile = set(re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    documented = {code(row["target"]).removeprefix("make ") for row in page("commands").table("target", "what it does")}
+    assert documented == makefile - {"help"}
+
+
+def test_every_logger_is_documented() -> None:
+    documented = {code(row["logger"]) for row in page("settings").table("logger", "what it says")}
+    named: set[str] = set()
+    for path in (ROOT / "jido_objects").rglob("*.py"):
+        for name in re.findall(r"^logger = logging.getLogger\((.*)\)", path.read_text(), re.MULTILINE):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            named.add(module if name == "__name__" else name.strip('"'))
+    assert {name for name in named if not name.startswith("jido_objects.stores.")} == documented
+
+
+def test_floors_name_the_modules_there_are() -> None:
+    rows = read(ROOT / "docs" / "explanation" / "floors.md").table("floor", "modules", "knows")
+    documented = [span for row in rows for span in spans(row["modules"])]
+    there = {path.stem for path in (ROOT / "jido_objects").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(documented) <= there
+
+
+# ---------------------------------------------------------------- formats
+
+
+class Level(enum.Enum):
+    LOW = "low"
+
+
+@dataclasses.dataclass(frozen=True)
+class Seat:
+    row: int
+    name: str
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: int
+    y: int
+
+
+class Size(typing.NamedTuple):
+    width: int
+    height: int
+
+
+class Mutable:
+    pass
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """What the tables of state types may name."""
+    scope = {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta", "UTC")}
+    scope |= {"Decimal": decimal.Decimal, "UUID": uuid.UUID, "Any": Any, "Literal": typing.Literal, "Ref": Ref, "defaultdict": defaultdict}
+    sale = type("Sale", (DurableObject,), {"__module__": "shop.objects", "Meta": type("Meta", (), {"label": "shop.Sale"})})
+    scope |= {"Level": Level, "Seat": Seat, "Point": Point, "Size": Size, "Mutable": Mutable, "Sale": sale}
+    return scope
+
+
+@pytest.fixture
+def forgotten() -> Any:
+    """Object types that a test makes are not there for the next."""
+    before = dict(Definition.registry)
+    yield
+    Definition.registry.clear()
+    Definition.registry.update(before)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_state_types_are_written_as_documented(names: dict[str, Any]) -> None:
+    for row in page("state-types").table("annotation", "value", "written as"):
+        kind = kind_of(eval(code(row["annotation"]), names), where="a value")
+        value = kind.copy(eval(code(row["value"]), names), "a value")
+        assert kind.encode(value) == code(row["written as"])
+        back = kind.decode(kind.encode(value))
+        assert (back, type(back)) == (value, type(value))
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_declarations_are_refused_as_documented(names: dict[str, Any]) -> None:
+    for row in page("state-types").table("declaration", "the message"):
+        body = compile(f"class A(DurableObject):\n    {code(row['declaration'])}", "a page", "exec", dont_inherit=True)
+        with pytest.raises(errors.DefinitionError) as caught:
+            exec(body, names | {"DurableObject": DurableObject, "__name__": "shop.objects"})
+        pattern = ".*".join(re.escape(part) for part in row["the message"].split("…"))
+        assert re.search(pattern, str(caught.value)), f"{row['declaration']}: {caught.value}"
+
+
+def test_deltas_are_as_documented() -> None:
+    annotations = {
+        "stock": int, "holds": dict[str, int], "log": list[int], "tags": set[str], "rooms": dict[str, dict[str, list[int]]],
+        "grid": list[list[int]], "seats": dict[tuple[int, str], list[str]],
+    }  # fmt: skip
+    start = {"stock": 100, "holds": {"bob": 2}, "log": [1, 2, 3], "tags": {"a"}, "rooms": {"x": {"y": []}}, "grid": [[0], [1]]}
+    start |= {"seats": {(1, "A"): []}}
+    shape = {name: Field(name, kind_of(annotation, where=name)) for name, annotation in annotations.items()}
+    verbs = set()
+    for row in page("journal").table("in the turn", "in the journal"):
+        values: dict[str, Any] = {}
+        state = State(shape, values, "an object")
+        state.reset()
+        turn = SimpleNamespace(readonly=False, method="a test")
+        token = current_turn.set(turn)
+        try:
+            state.begin(turn)
+            for name, value in start.items():
+                state.set(name, value)
+            state.commit()
+            before = state.document()
+            state.begin(turn)
+
+            class Instance:
+                def __setattr__(self, name: str, value: Any, state: State = state) -> None:
+                    state.set(name, value)
+
+                def __getattr__(self, name: str, values: dict[str, Any] = values) -> Any:
+                    return values[name]
+
+            exec(code(row["in the turn"]), {"self": Instance()})
+            delta = state.finish()
+        finally:
+            current_turn.reset(token)
+        assert delta == f"[{code(row['in the journal'])}]"
+        verbs.add(delta[3:].partition('"')[0])
+        again = State(shape, {}, "an object")
+        again.restore(before)
+        again.replay(delta)
+        assert again.canonical() == state.canonical()
+    source = (ROOT / "jido_objects" / "delta.py").read_text()
+    assert verbs == set(re.findall(r'^``\["(\w+)"', source, re.MULTILINE))
+
+
+def test_columns_of_the_tables() -> None:
+    text = (ROOT / "docs" / "reference" / "journal.md").read_text()
+    for model in (Journal, Object, Snapshot):
+        after = text.partition(f"<!-- columns: {model._meta.db_table} -->")[2].partition("\n\n<!--")[0].partition("\n\n`")[0].partition("\n\n##")[0]
+        documented = [name for line in after.splitlines() if line.startswith("| `") for name in spans(line.split("|")[1])]
+        assert sorted(documented) == sorted(field.column for field in model._meta.concrete_fields if field.column), model._meta.db_table
+
+
+def test_modules_that_the_way_of_a_call_names_are_importable() -> None:
+    for row in read(ROOT / "docs" / "explanation" / "a-calls-way.md").table("step", "where", "in"):
+        importlib.import_module(str(Path(code(row["in"])).with_suffix("")).replace("/", "."))
