@@ -32,7 +32,7 @@ def figures(stage: Stage, count: int, idle: float) -> list[Figure]:
     found: dict[str, Any] = json.loads(done.stdout)
     wrong = [found["wrong"]] if found["wrong"] else []
     memory, cpu = Spread.of([found["rss"]]), Spread.of([found["cpu"] * 100])
-    note = f"growth of the resident set; tracemalloc counts {found['traced']:,.0f} bytes; {found['rate']:,.0f} were thawed and changed per second"
+    note = f"growth of the resident set; tracemalloc: {found['traced']:,.0f} bytes; {found['rate']:,.0f}/s were thawed and changed"
     return [
         Figure(
             "memory", f"idle activation, {count:,} in one process", memory, "bytes", target=Target(5 * 1024, at_most=True, unit="bytes"),

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from . import refusals
-from .definition import Definition, Method
+from .definition import Definition
 from .errors import (
     CallFailed,
     CallIdReused,
@@ -31,6 +31,7 @@ from .errors import (
     TurnTimeout,
 )
 from .limits import LOOP_HELD_SECONDS, RESULT_BYTES, SNAPSHOT_SECONDS
+from .methods import Method
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
 from .turns import Call, Name, Turn, describe

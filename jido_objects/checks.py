@@ -12,8 +12,9 @@ from django.core import checks
 from django.db import connections
 
 from . import conf
-from .definition import Definition, did_you_mean
+from .definition import Definition
 from .errors import DefinitionError
+from .options import did_you_mean
 
 SUPPORTED = {"postgresql": "PostgreSQL 15 or newer", "sqlite": "SQLite 3.37 or newer"}
 

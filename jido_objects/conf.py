@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from . import limits
-from .definition import did_you_mean
 from .errors import ConfigurationError
+from .options import did_you_mean
 
 NAME = "JIDO_OBJECTS"
 

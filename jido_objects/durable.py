@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from . import keys
-from .definition import Definition, did_you_mean, marks_of
+from .definition import Definition
 from .errors import DefinitionError, InvalidKey, StateError, UndeclaredAttribute
+from .methods import marks_of
+from .options import did_you_mean
 from .refs import Ref
 from .turns import TurnInfo
 

@@ -15,7 +15,8 @@ from .errors import ConfigurationError, InvalidArguments
 from .limits import is_positive
 
 if TYPE_CHECKING:
-    from .definition import Definition, Method
+    from .definition import Definition
+from .methods import Method
 
 T = TypeVar("T")
 P = ParamSpec("P")

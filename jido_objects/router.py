@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 from django.db import connections, transaction
 
 from . import ids, process
-from .definition import Method
 from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
+from .methods import Method
 from .process import Process
 from .refs import Ref
 from .turns import Call, Turn, describe, open_turn

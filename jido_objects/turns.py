@@ -11,7 +11,7 @@ from . import ids
 from .state import current_turn
 
 if TYPE_CHECKING:
-    from .definition import Method
+    from .methods import Method
     from .stores.protocol import Recorded
 
 __all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn"]

@@ -25,7 +25,8 @@ from django.core.management import get_commands, load_command_class
 import jido_objects
 from jido_objects import DurableObject, Ref, conf, durable, errors, limits
 from jido_objects.codec import kind_of
-from jido_objects.definition import Definition, Options
+from jido_objects.definition import Definition
+from jido_objects.options import Options
 from jido_objects.models import Journal, Object, Snapshot
 from jido_objects.state import Field, State, current_turn
 from tests.docs import reference

@@ -122,7 +122,8 @@ class Pauses(Episodes):
             frozen_at = time.monotonic()
             pause = self.lease * self.rng.uniform(1.5, 3)
             queued = [self.look(owner, key), self.put(owner, key)]
-            reads_only = self.rng.random() < 0.5
+            # In the server the other host's rows would wait as well.
+            reads_only = where == "waiting in the server" or self.rng.random() < 0.5
             take_over = ("look", None) if reads_only else ("put", self.call_id())
             await self.insist(other, key, take_over[0], [] if reads_only else [number], take_over[1])
             self.report.worst("another host answers after a freeze", time.monotonic() - frozen_at)
@@ -227,13 +228,14 @@ class HeldCommits(Episodes):
         ending = self.rng.choices(self.ENDINGS, [5, 3, 2, 0.5])[0]
         direction = Direction.DOWN if ending == "reset after it was done" else Direction.UP
         source, target = self._pairs[number % len(self._pairs)]
-        life = await self._life(source)
-        await self.a.ask("quiet")
+        life = await self._ready(source, target)
         await self.a.arm("append:flight", "tell")
         await proxy.set(direction, Flow.HOLD, writers)
-        waiting = self._ask(source, target, timeout=0.2 if ending == "never" else 5.0)
+        timeout = 0.2 if ending == "never" else 5.0
+        waiting = self._tell(source, target, timeout)
         await asyncio.wait_for(self.a.signalled.wait(), 5)
         await proxy.wait_held(direction)
+        waiting += self._follow(source, timeout)
         await self._listen(source, target, waiting, ending, committed=direction is Direction.DOWN)
         if ending == "released":
             await proxy.heal()
@@ -251,12 +253,23 @@ class HeldCommits(Episodes):
             await proxy.reset(writers)
         await self._settle(source, waiting, life, ending)
 
-    def _ask(self, source: str, target: str, timeout: float) -> list[Attempt]:
-        """A turn with a cast, one that is pipelined behind it, and a read of what they did."""
+    async def _ready(self, source: str, target: str) -> str:
+        """Both are awake, nothing is left to write, and the lane knows the statement; returns the source's life."""
+        await self.insist(self.a, source, "put", [1], self.call_id())
+        life, _ = await self._life(source), await self._life(target)
+        await self.a.ask("quiet")
+        return life
+
+    def _tell(self, source: str, target: str, timeout: float) -> list[Attempt]:
+        """A turn with a cast."""
         call_id = self.call_id()
         tell = self.history.attempt(self.a, source, "tell", [3, target], call_id, timeout)
         self.history.cast(target, checks.cast_id(call_id), source, tell.operation.invoked)
-        return [tell, self.put(self.a, source, timeout=timeout), self.look(self.a, source, timeout=timeout)]
+        return [tell]
+
+    def _follow(self, source: str, timeout: float) -> list[Attempt]:
+        """A turn that is pipelined behind it, and a read of what they did."""
+        return [self.put(self.a, source, timeout=timeout), self.look(self.a, source, timeout=timeout)]
 
     async def _listen(self, source: str, target: str, waiting: list[Attempt], how: str, *, committed: bool) -> None:
         """Everything that could be seen early would have come before the answer to the ping."""
@@ -299,12 +312,13 @@ class HeldCommits(Episodes):
         """SQLite: another process holds the file, for a moment or longer than a host waits; or the host dies while it waits."""
         ending = self.rng.choices(["released", "never", "killed"], [20, 2, 1])[0]
         source, target = self._pairs[number % len(self._pairs)]
-        life = await self._life(source)
-        await self.a.ask("quiet")
+        life = await self._ready(source, target)
         await self.a.arm("append:before", "tell")
+        timeout = 0.3 if ending == "never" else 5.0
         with database.locked():
-            waiting = self._ask(source, target, timeout=0.3 if ending == "never" else 5.0)
+            waiting = self._tell(source, target, timeout)
             await asyncio.wait_for(self.a.signalled.wait(), 5)
+            waiting += self._follow(source, timeout)
             await self._listen(source, target, waiting, ending, committed=False)
             if ending == "killed":
                 await self.a.end()

@@ -76,7 +76,7 @@ class Ledger(DurableObject):
 
     class Meta:
         snapshot_every = 4
-        idle_seconds = 1.0
+        idle_seconds = 5.0
 
 
 def _write(ledger: Ledger, tag: int) -> None:

@@ -79,11 +79,10 @@ def wrap_postgresql(points: Points) -> None:
         if kind is None:
             start(self, pending)
             return
-        prepared = isinstance(pending.statement, bytes) or pending.statement in self._prepared
-        if prepared:
+        if not pending.deadline:  # else it comes again, prepared
             points.reach(f"{kind}:before")
         start(self, pending)
-        if prepared:
+        if not pending.preparing:
             points.reach(f"{kind}:flight")
 
     def _finished(self: Link, pending: Any) -> None:

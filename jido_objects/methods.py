@@ -1,0 +1,234 @@
+"""The methods of an object type: what marks them, and how a call's arguments are bound, copied and digested."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from .codec import Kind, kind_of
+from .codec.kinds import to_sorted_json
+from .errors import DefinitionError, InvalidArguments
+from .options import did_you_mean
+from .state import Field
+
+
+@dataclass(slots=True)
+class Marks:
+    """What the decorators say of a function."""
+
+    query: bool = False
+    expose: bool = False
+
+
+def marks_of(function: Callable[..., Any]) -> Marks:
+    """The marks of a function, made on first use."""
+    marks = getattr(function, "__jido__", None)
+    if marks is None:
+        marks = Marks()
+        function.__jido__ = marks  # type: ignore[attr-defined]
+    return typing.cast(Marks, marks)
+
+
+_REQUIRED: Any = inspect.Parameter.empty
+
+
+class Method:
+    """A callable method of an object type: how to bind, copy, digest and run it."""
+
+    __slots__ = (
+        "_defaulted",
+        "_native",
+        "_plain",
+        "_prefix",
+        "defaults",
+        "expose",
+        "function",
+        "is_async",
+        "kinds",
+        "label",
+        "name",
+        "named",
+        "names",
+        "positional",
+        "query",
+        "recorded",
+        "required",
+        "result",
+        "signature",
+        "variadic",
+        "variadic_named",
+        "wheres",
+    )  # fmt: skip
+
+    def __init__(self, type_name: str, function: Callable[..., Any], namespace: Mapping[str, Any]) -> None:
+        marks: Marks = getattr(function, "__jido__", None) or Marks()
+        self.name = function.__name__
+        self.label = f"{type_name}.{self.name}"
+        self.function = function
+        self.query = marks.query
+        self.recorded = not marks.query
+        self.expose = marks.expose
+        self.is_async = inspect.iscoroutinefunction(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise DefinitionError(f"{self.label} is a generator; a method returns one value: return a list.")
+        hints = resolve_hints(function, namespace, self.label)
+        self.signature = inspect.signature(function)
+        parameters = list(self.signature.parameters.values())[1:]
+        self.names: list[str] = []
+        self.kinds: list[Kind] = []
+        self.wheres: list[str] = []
+        self.defaults: list[Any] = []
+        self.named: dict[str, tuple[Kind, Any]] = {}
+        self.variadic: Kind | None = None
+        self.variadic_named: Kind | None = None
+        for parameter in parameters:
+            where = f"{self.label}({parameter.name})"
+            kind = kind_of(hints.get(parameter.name, Any), where=where, state=False)
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self.variadic = kind
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                self.variadic_named = kind
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                self.named[parameter.name] = (kind, parameter.default)
+            else:
+                self.names.append("" if parameter.kind is parameter.POSITIONAL_ONLY else parameter.name)
+                self.kinds.append(kind)
+                self.wheres.append(where)
+                self.defaults.append(parameter.default)
+        self.positional = len(self.names)
+        self.required = sum(default is _REQUIRED for default in self.defaults)
+        self._plain = self.variadic is None and self.variadic_named is None and not self.named
+        self._native = self._plain and all(kind.native and not kind.unordered for kind in self.kinds)
+        self._prefix = f"{self.name}\0".encode()
+        # What each number of positional arguments leaves to defaults, where a default can be shared.
+        self._defaulted: dict[int, tuple[Any, ...]] = {self.positional: ()}
+        for given in range(self.positional - 1, self.required - 1, -1):
+            if self.kinds[given].mutable:
+                break
+            value = self.defaults[given]
+            value = value if value is None else self.kinds[given].copy(value, self.wheres[given])
+            self._defaulted[given] = (value, *self._defaulted[given + 1])
+        self.result = kind_of(hints.get("return", Any), where=f"{self.label}()", state=False)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Private, checked copies of the arguments, in the one form that every spelling of the call has.
+
+        Raises ``InvalidArguments`` where they do not fit the signature, ``InvalidValue`` where a value does not fit its
+        annotation.
+        """
+        if self._plain and not kwargs:
+            defaulted = self._defaulted.get(len(args))
+            if defaulted is not None:
+                copies = [kind.copy(value, where) for kind, value, where in zip(self.kinds, args, self.wheres, strict=False)]
+                return (*copies, *defaulted), kwargs
+        return self._bind(args, kwargs)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        rest = dict(kwargs)
+        bound: list[Any] = []
+        missing: list[str] = []
+        for position, (name, kind, where, default) in enumerate(zip(self.names, self.kinds, self.wheres, self.defaults, strict=True)):
+            if position < len(args):
+                value = args[position]
+                if name and name in rest:
+                    raise self._misfit(f"{name!r} is given twice")
+            elif name and name in rest:
+                value = rest.pop(name)
+            elif default is not _REQUIRED:
+                value = default
+            else:
+                missing.append(name or f"argument {position + 1}")
+                continue
+            # A default is the class's own word (`buyer: str = None`): it is not held to the annotation.
+            bound.append(value if value is default and value is None else kind.copy(value, where))
+        extra = args[self.positional :]
+        if extra:
+            if self.variadic is None:
+                raise self._misfit(f"{len(args)} positional arguments are given, it takes {self.positional}")
+            bound.extend(self.variadic.copy(value, f"{self.label}(*)") for value in extra)
+        named: dict[str, Any] = {}
+        for name, (kind, default) in self.named.items():
+            if name in rest:
+                named[name] = kind.copy(rest.pop(name), f"{self.label}({name})")
+            elif default is _REQUIRED:
+                missing.append(name)
+            else:
+                named[name] = default if default is None else kind.copy(default, f"{self.label}({name})")
+        if missing:
+            raise self._misfit(f"{', '.join(map(repr, missing))} {'is' if len(missing) == 1 else 'are'} missing")
+        if rest and self.variadic_named is None:
+            name = next(iter(rest))
+            known = [name for name in (*self.names, *self.named) if name]
+            raise self._misfit(f"there is no parameter {name!r}{did_you_mean(name, known)}")
+        for name in sorted(rest):
+            named[name] = typing.cast(Kind, self.variadic_named).copy(rest[name], f"{self.label}({name})")
+        return tuple(bound), named
+
+    def _misfit(self, what: str) -> InvalidArguments:
+        own = self.signature.replace(
+            parameters=[p.replace(annotation=p.empty) for p in list(self.signature.parameters.values())[1:]],
+            return_annotation=inspect.Signature.empty,
+        )
+        return InvalidArguments(f"{self.label}{own}: {what}.")
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """JSON of bound arguments, in the one form that equal arguments share: keys and sets sorted."""
+        if self._native:
+            return to_sorted_json(args)
+        parts = [kind.encode_canonical(value) if value is not None else "null" for kind, value in zip(self.kinds, args, strict=False)]
+        if len(args) > self.positional and self.variadic is not None:
+            parts.extend(self.variadic.encode_canonical(value) for value in args[self.positional :])
+        if kwargs:
+            kinds = {name: kind for name, (kind, _) in self.named.items()}
+            for name, value in kwargs.items():
+                kind = kinds.get(name) or typing.cast(Kind, self.variadic_named)
+                parts.append(f'{{"{name}":{kind.encode_canonical(value) if value is not None else "null"}}}')
+        return f"[{','.join(parts)}]".encode()
+
+    def digest(self, encoded: bytes) -> int:
+        """64 bits that tell this call's method and arguments from another's."""
+        return int.from_bytes(blake2b(self._prefix + encoded, digest_size=8).digest(), "big", signed=True)
+
+
+class FieldReader(Method):
+    """Reads one field, as a query that the class need not write."""
+
+    __slots__ = ()
+
+    def __init__(self, type_name: str, name: str, field: Field) -> None:
+        def read(instance: Any) -> Any:
+            return instance.__dict__[name]
+
+        read.__name__ = f"get:{name}"
+        marks_of(read).query = True
+        super().__init__(type_name, read, {})
+        self.label = f"{type_name}.{name}"
+        self.result = field.kind
+
+
+def resolve_hints(target: Any, namespace: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Annotations of a class or function, strings included; raises ``DefinitionError`` naming what cannot be found."""
+    try:
+        if isinstance(target, type):
+            hints: dict[str, Any] = {}
+            for base in reversed(target.__mro__):
+                if base is object or base.__module__ == f"{__package__}.durable":
+                    continue
+                scope = {**vars(sys.modules.get(base.__module__, typing)), **namespace}
+                holder = type(base.__name__, (), {"__annotations__": inspect.get_annotations(base)})
+                hints.update(typing.get_type_hints(holder, scope, scope, include_extras=True))
+            return hints
+        scope = {**getattr(target, "__globals__", {}), **namespace}
+        return typing.get_type_hints(target, scope, scope, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{where}: the annotation names {error.name!r}, which is not defined when objects are set up. "
+            f"Import it outside `if TYPE_CHECKING`, or define it above the class."
+        ) from error
+    except (TypeError, SyntaxError) as error:
+        raise DefinitionError(f"{where}: an annotation cannot be read: {error}") from error
