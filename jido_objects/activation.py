@@ -81,7 +81,7 @@ class Activation:
     """See the module. Everything here runs on the host's loop."""
 
     __slots__ = (
-        "absent_quota", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
+        "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
         "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
         "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
@@ -103,7 +103,8 @@ class Activation:
         self.task: asyncio.Task[None] | None = None
         self.closed: asyncio.Future[list[Call]] | None = None
         self.object_id: int | None = None
-        self.absent_quota = 0
+        self.absent_for: set[Call] = set()
+        """The calls that were here when the store was asked and knew no such object."""
         self.epoch = self.seq = self.head_seq = self.head_epoch = 0
         self.tail = self.tail_bytes = 0
         self.size_bound = 0
@@ -150,7 +151,7 @@ class Activation:
             if earlier.digest != call.digest:
                 call.fail(CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
             else:
-                earlier.follow(call.reply)
+                earlier.adopt(call)
             return
         if len(self.calls) >= self.options.max_mailbox:
             call.fail(Overloaded(describe(self.name), self.options.max_mailbox, call_id=call.call_id))
@@ -170,9 +171,10 @@ class Activation:
             later = self.calls.get(token)
             if later is not None and later is not call:
                 self.mailbox.remove(later)
-                call.follow(later.reply)
-                for reply in later.followers or ():
-                    call.follow(reply)
+                if later.digest != call.digest:
+                    later.fail(CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
+                else:
+                    call.adopt(later)
             self.calls[token] = call
             self.mailbox.appendleft(call)
 
@@ -189,11 +191,11 @@ class Activation:
         """Execute calls until the mailbox is empty, or the head of it must wait."""
         while self.turn is None and self.status is Status.LIVE:
             if self.object_id is None and self.seq == 0:
-                # An answer from defaults holds only for calls that were here when the store was asked.
-                if self.absent_quota == 0:
+                # An answer from defaults holds for these calls only: another owner may have created it before later ones came.
+                if not self.mailbox or self.mailbox[0] not in self.absent_for:
                     self.host.absent_done(self)
                     return
-                self.absent_quota -= 1
+                self.absent_for.discard(self.mailbox[0])
             if not self.mailbox or self.mailbox[0].waiting:
                 return
             self._execute(self.mailbox.popleft())
@@ -495,7 +497,9 @@ class Activation:
         self.last_snapshot = self.host.clock.monotonic()
         self.size_bound = len(document)
         self.tail = self.tail_bytes = 0
-        return Snapshot(self.object_id or 0, self.seq, self.epoch, document, self.options.version)
+        # The epoch of the row at that seq: where nothing was written since the thaw, an earlier owner's.
+        epoch = self.head_epoch if self.seq == self.head_seq else self.epoch
+        return Snapshot(self.object_id or 0, self.seq, epoch, document, self.options.version)
 
     def farewell_snapshot(self) -> Snapshot | None:
         """A snapshot worth writing before memory is dropped: only when idle, so that the state is the committed one."""

@@ -108,6 +108,10 @@ def _no_scope() -> AbstractAsyncContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def _nothing() -> None:
+    pass
+
+
 def _nothing_proven(info: TermInfo) -> bool:
     return False
 
@@ -125,6 +129,7 @@ class Host:
         proven_dead: Callable[[TermInfo], bool] = _nothing_proven,
         turn_scope: Callable[[], AbstractAsyncContextManager[Any]] = _no_scope,
         held_stack: Callable[[], str] = str,
+        answered: Callable[[], None] = _nothing,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -135,6 +140,8 @@ class Host:
         self.pipeline: Pipeline = None  # type: ignore[assignment]  # there is one before the first activation lives
         self.activations: dict[Name, Activation] = {}
         """In order of last use, the least recent first."""
+        self.answered = answered
+        """Called at the end of a burst of answers."""
         self.holding: tuple[float, Call] | None = None
         """The synchronous turn that runs now and when it began; read by the watchdog's thread."""
         self.stopping = False
@@ -310,15 +317,19 @@ class Host:
         call.waiting = True
 
         async def ask() -> None:
+            recorded = failed = None
             try:
-                call.recorded = await self._ask(lambda: self._recalling.ask((object_id, call.call_id)))
+                recorded = await self._ask(lambda: self._recalling.ask((object_id, call.call_id)))
             except StoreError as error:
-                call.waiting = False
-                if call in activation.mailbox:
-                    activation.mailbox.remove(call)
-                    activation.let_out(Answer(call, None, error, None))
-            call.waiting = False
-            if activation.status is Status.LIVE and activation.turn is None:
+                failed = _own(error)
+            if activation.status is not Status.LIVE:
+                # The call waits on another activation now, which asks for itself: this answer may be older than its claim.
+                return
+            call.waiting, call.recorded = False, recorded
+            if failed is not None and call in activation.mailbox:
+                activation.mailbox.remove(call)
+                activation.let_out(Answer(call, None, failed, None))
+            if activation.turn is None:
                 activation.pump()
 
         self.spawn(ask())
@@ -350,6 +361,7 @@ class Host:
             if activation.status is Status.GONE:
                 self._redo(activation.name, calls)
                 return
+            _start_over(calls)
             activation.accept_first(calls)
         try:
             if activation.mailbox:
@@ -391,7 +403,7 @@ class Host:
                 if not lease.trusted():
                     await self._wait_for_trust()
                     continue
-            arrived = len(activation.mailbox)
+            waiting = set(activation.mailbox)
             found = await self._finding.ask(name)
             if not activation.is_thawing():
                 return
@@ -400,16 +412,20 @@ class Host:
                 continue
             if lease is None:
                 raise NotHosting(describe(name))
+            if self.lease is not lease:
+                # What it wrote would go to a pipeline that has closed.
+                continue
             if found is None:
                 activation.embody_absent()
-                activation.absent_quota = arrived
+                activation.absent_for = waiting
                 await self._run_on_thaw(activation)
-                if activation.is_thawing():
+                if activation.is_thawing() and self.lease is lease:
                     activation.go_live()
-                return
-            if self.lease is not lease:
+                    return
+                if not activation.is_thawing():
+                    return
                 continue
-            epoch = await self.pipeline.claim(Claim(found.id, found.epoch))
+            epoch = await self.pipeline.claim(Claim(found.id, found.epoch, again=found.owner is not None and found.owner.term == lease.term))
             if epoch is None:
                 continue
             loaded = await self._loading.ask(found.id)
@@ -526,14 +542,8 @@ class Host:
         return False
 
     def _redo(self, name: Name, calls: list[Call], before: Activation | None = None) -> None:
-        """Run calls again, before any later ones, on a new activation.
-
-        None of them has been applied. They are looked up all the same: between here and their turn the same id may come
-        in by another way.
-        """
-        for call in calls:
-            call.started = call.waiting = False
-            call.lookup = call.method.recorded
+        """Run calls again, before any later ones, on a new activation."""
+        _start_over(calls)
         current = self.activations.get(name)
         if current is not None:
             for call in calls:
@@ -600,6 +610,14 @@ class Host:
             "%s held the host's loop for %.0f ms (limit %.0f ms): make it `async def`, or move the work out of the turn.%s",
             call, seconds * 1000, limits.LOOP_HELD_SECONDS * 1000, f"\n{stack}" if stack else "",
         )  # fmt: skip
+
+
+def _start_over(calls: list[Call]) -> None:
+    """These calls run again. None of them has been applied; they are looked up all the same: between here and their turn the
+    same id may come in by another way."""
+    for call in calls:
+        call.started = call.waiting = False
+        call.lookup = call.method.recorded
 
 
 def _own(error: BaseException) -> BaseException:

@@ -155,6 +155,7 @@ class Pipeline:
                     self._host.resolved(activation, [], None)
             else:
                 self._refused(activation, appended or OwnershipLost(describe(activation.name)))
+        self._host.answered()
 
     def _form(self) -> list[tuple[Activation, Append]]:
         batch: list[tuple[Activation, Append]] = []

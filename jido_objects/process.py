@@ -53,6 +53,7 @@ class Process:
         self.host: Host | None = None
         self.stopped = False
         self._incoming: deque[Call] = deque()
+        self._answered: list[Callable[[], None]] = []
         self._woken = False
         self._starting: asyncio.Task[Host] | None = None
         # Callbacks run in the context they were scheduled from; a caller's must not reach the host.
@@ -141,6 +142,7 @@ class Process:
         incoming, dispatch = self._incoming, host.dispatch
         while incoming:
             dispatch(incoming.popleft())
+        self._wake_answered()
 
     async def _start_and_take(self) -> None:
         try:
@@ -179,6 +181,7 @@ class Process:
             proven_dead=proven_dead,
             turn_scope=turn_scope,
             held_stack=self._keeper.take_stack,
+            answered=self._wake_answered,
         )
         await host.start()
         self._keeper.start()
@@ -187,6 +190,19 @@ class Process:
         return host
 
     # -------------------------------------------------------------------------------------------- out
+
+    def answered(self, wake: Callable[[], None]) -> None:
+        """There are answers for a caller's loop: it is woken at the end of this burst of them."""
+        if not self._answered:
+            # For an answer that is no part of a burst; where it is, its end comes first.
+            self.loop.call_soon(self._wake_answered)
+        self._answered.append(wake)
+
+    def _wake_answered(self) -> None:
+        if self._answered:
+            answered, self._answered = self._answered, []
+            for wake in answered:
+                wake()
 
     def stop(self) -> None:
         """Finish turns, write what is finished, bury the term; the heartbeat is the last thing to stop. Idempotent."""

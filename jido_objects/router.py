@@ -27,6 +27,8 @@ from .turns import Call, Turn, describe, open_turn
 
 logger = logging.getLogger("jido_objects.router")
 
+BURST = 32
+"""Calls that are handed over before the step has ended: while they are being committed the next ones are prepared."""
 SWEEP = 0.25
 GRACE = 0.25
 """Seconds past its deadline for which a caller waits for the host to say whether the call was started."""
@@ -80,13 +82,21 @@ class CallerLoop:
     # -------------------------------------------------------------------------------------------- on the caller's thread
 
     def send(self, call: Call) -> None:
-        if not self._leaving:
+        leaving = self._leaving
+        if not leaving:
+            if not self._waiting:
+                # Nobody else of this loop is calling: there is no burst to wait for.
+                self._here.submit(call)
+                return
             self._loop.call_soon(self._hand_over)
-        self._leaving.append(call)
+        leaving.append(call)
+        if len(leaving) >= BURST:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         leaving, self._leaving = self._leaving, []
-        self._here.submit_all(leaving)
+        if leaving:
+            self._here.submit_all(leaving)
 
     def expect(self, call: Call, future: asyncio.Future[Any]) -> None:
         self._waiting[call] = future
@@ -125,9 +135,9 @@ class CallerLoop:
         self._answers.append((future, result, error))
         if not self._announced:
             self._announced = True
-            self._here.loop.call_soon(self._wake)
+            self._here.answered(self.wake)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self._announced = False
         try:
             self._loop.call_soon_threadsafe(self._give)

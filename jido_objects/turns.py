@@ -105,6 +105,11 @@ class Call:
         if reply is not None:
             self.followers = [reply] if self.followers is None else [*self.followers, reply]
 
+    def adopt(self, other: Call) -> None:
+        """Answer whoever waits for another call with the same id as well."""
+        self.follow(other.reply)
+        for reply in other.followers or ():
+            self.follow(reply)
 
 
 def describe(name: Name) -> str:

@@ -22,11 +22,18 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "jido_ob
 if importlib.util.find_spec("tests.app") is not None:
     INSTALLED_APPS.append("tests.app")
 
-# One directory per run, shared with the processes that a test starts, removed by the process that made it.
-if "JIDO_TEST_DATA" not in os.environ:
-    os.environ["JIDO_TEST_DATA"] = tempfile.mkdtemp(prefix="jido-test-")
-    atexit.register(servers.remove, Path(os.environ["JIDO_TEST_DATA"]), os.getpid())
-DATA = Path(os.environ["JIDO_TEST_DATA"])
+# One directory per run, shared with the processes that a test starts, removed by the process that made it. mypy,
+# makemigrations and the like read these settings too, and some end without cleaning up: they share one that stays.
+_run = "pytest" in sys.modules
+if "JIDO_TEST_DATA" in os.environ:
+    DATA = Path(os.environ["JIDO_TEST_DATA"])
+elif _run:
+    DATA = Path(tempfile.mkdtemp(prefix="jido-test-"))
+    os.environ["JIDO_TEST_DATA"] = str(DATA)
+    atexit.register(servers.remove, DATA, os.getpid())
+else:
+    DATA = Path(tempfile.gettempdir()) / f"jido-test-{os.getuid()}"
+    DATA.mkdir(exist_ok=True)
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
@@ -36,7 +43,6 @@ DATABASES: dict[str, dict[str, Any]] = {
         "TEST": {"NAME": str(DATA / "test.sqlite3")},
     }
 }
-# Only a test run starts servers; mypy and makemigrations read these settings too.
-_url = servers.postgres_url() if "pytest" in sys.modules else os.environ.get(servers.POSTGRES_URL)
+_url = servers.postgres_url() if _run else os.environ.get(servers.POSTGRES_URL)
 if _url:
     DATABASES["postgres"] = servers.database(_url)

@@ -7,7 +7,7 @@ down to its last part, and is passed around as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias, Union
+from typing import Any, Final, TypeAlias, Union
 
 from ..limits import NESTING
 from .kinds import FORMS, JSON, Kind, Refused, Tracked, misfit, to_sorted_json, too_deep
@@ -22,6 +22,10 @@ def expect(data: JSON, cls: type, name: str) -> Any:
     if type(data) is not cls:
         raise misfit(data, name)
     return data
+
+
+_MANY: Final = 16
+"""From how many elements on it pays to ask for all of them whether they can be copied as they are."""
 
 
 class _Container(Kind):
@@ -63,6 +67,8 @@ class ListKind(_Container):
             value = self._open(value)
         if depth >= NESTING:
             raise too_deep()
+        if len(value) > _MANY and self.item.all_fit(value):
+            return list(value)
         depth += 1
         take = self.item.take
         taken: list[Any] = []
@@ -116,6 +122,8 @@ class DictKind(_Container):
             value = self._open(value)
         if depth >= NESTING:
             raise too_deep()
+        if len(value) > _MANY and self.key.all_fit(value.keys()) and self.item.all_fit(value.values()):
+            return dict(value)
         depth += 1
         take_key, take = self.key.take, self.item.take
         taken: dict[Any, Any] = {}
@@ -340,8 +348,6 @@ class UnionKind(Kind):
 
 def none() -> None:
     return None
-
-
 
 
 ContainerKind: TypeAlias = ListKind | DictKind | SetKind

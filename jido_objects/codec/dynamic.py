@@ -75,23 +75,23 @@ class DynamicKind(Kind):
     def container(self, raw: Any) -> Any:
         return self._containers[type(raw)]
 
-    def _kind_of(self, value: Any) -> Kind | None:
-        if isinstance(value, Tracked):
-            value = value.live()
+    def take(self, value: Any, depth: int = 0) -> Any:
         cls = type(value)
         kind = _BUILTIN.get(cls) or self._others.get(cls)
-        if kind is None and cls in _TAG_OF:
-            kind = _TAGS[_TAG_OF[cls]]
-        return kind
-
-    def take(self, value: Any, depth: int = 0) -> Any:
-        kind = self._kind_of(value)
         if kind is None:
-            # Subclasses become what they extend.
-            kind = next((kind for cls, kind in (*_SUBCLASSED, *self._others.items()) if isinstance(value, cls)), None)
-            if kind is None:
-                raise self._refusal(value)
+            kind = self._unusual(value)
         return kind.take(value, depth)
+
+    def _unusual(self, value: Any) -> Kind:
+        cls = type(value)
+        if cls in _TAG_OF:
+            return _TAGS[_TAG_OF[cls]]
+        plain = value.live() if isinstance(value, Tracked) else value
+        # Subclasses become what they extend.
+        kind = next((kind for cls, kind in (*_SUBCLASSED, *self._others.items()) if isinstance(plain, cls)), None)
+        if kind is None:
+            raise self._refusal(value)
+        return kind
 
     def _refusal(self, value: Any) -> Refused:
         if self.frozen and isinstance(value, list | dict | set | Tracked):
@@ -104,8 +104,14 @@ class DynamicKind(Kind):
         cls = type(value)
         if cls in _BUILTIN:
             return value
-        if cls is dict or cls is list:
-            return self._others[cls].dump(value, canonical)
+        # What the kinds of both would do, without a call per scalar.
+        dump = self.dump
+        if cls is dict:
+            return {
+                f"${key}" if key[:1] == "$" else key: item if type(item) in _BUILTIN else dump(item, canonical) for key, item in value.items()
+            }
+        if cls is list:
+            return [item if type(item) in _BUILTIN else dump(item, canonical) for item in value]
         if cls in self._others:
             return {_OTHER_TAGS[cls]: self._others[cls].dump(value, canonical)}
         name = _TAG_OF[cls]

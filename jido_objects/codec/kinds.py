@@ -8,7 +8,7 @@ border and never later. Nothing is coerced besides ``int`` to ``float`` and to `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, get_origin
 
 import msgspec
@@ -143,6 +143,10 @@ class Kind:
     def take(self, value: Any, depth: int = 0) -> Any:
         """``value`` validated, as a private deep copy that is plain; raises ``Refused``."""
         raise NotImplementedError
+
+    def all_fit(self, values: Collection[Any]) -> bool:
+        """Whether ``take`` would return each of these as it is; may say no where that is not quick to see."""
+        return False
 
     def dump(self, value: Any, canonical: bool = False) -> Any:
         """What the encoders can encode: the value itself where ``native``."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar
@@ -35,6 +36,13 @@ class Scalar(Kind, Generic[T]):
 
     def fit(self, value: Any) -> T:
         raise misfit(value, self.name)
+
+    def all_fit(self, values: Collection[Any]) -> bool:
+        return set(map(type, values)) == self.types and (type(self).take is Scalar.take or self._all_plain(values))
+
+    def _all_plain(self, values: Collection[Any]) -> bool:
+        """The same of values that are of the right class, where that is not all."""
+        return False
 
 
 class NoneKind(Scalar[None]):
@@ -69,6 +77,9 @@ class IntKind(Scalar[int]):
             raise Refused("an int of more than 4300 digits cannot be written as text; store it as bytes")
         return int.__index__(value)
 
+    def _all_plain(self, values: Collection[Any]) -> bool:
+        return bool(min(values) > -_WORD and max(values) < _WORD)
+
     def load(self, data: JSON, depth: int = 0) -> int:
         return self.take(data)
 
@@ -95,6 +106,9 @@ class FloatKind(Scalar[float]):
             raise Refused(f"{value} cannot be stored, JSON has no such number; use None (annotated float | None)")
         return value  # type: ignore[no-any-return]
 
+    def _all_plain(self, values: Collection[Any]) -> bool:
+        return all(map(math.isfinite, values))
+
     def load(self, data: JSON, depth: int = 0) -> float:
         return self.take(data)
 
@@ -119,6 +133,9 @@ class StrKind(Scalar[str]):
             except UnicodeEncodeError:
                 raise Refused(f"{describe(value)} holds half a surrogate pair; store bytes, or decode it with errors='replace'") from None
         return value
+
+    def _all_plain(self, values: Collection[Any]) -> bool:
+        return all(map(str.isascii, values))
 
     def load(self, data: JSON, depth: int = 0) -> Any:
         return self.take(data)

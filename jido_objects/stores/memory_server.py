@@ -277,7 +277,7 @@ class MemoryServer:
         with self.mutex:
             for claim in claims:
                 row = self.objects.get(claim.object_id)
-                if row is None or row.epoch != claim.epoch or (row.owner in self.terms and row.owner != term):
+                if row is None or row.epoch != claim.epoch or (row.owner != term and (claim.again or row.owner in self.terms)):
                     outcome.append(None)
                 else:
                     row.owner, row.epoch = term, row.epoch + 1

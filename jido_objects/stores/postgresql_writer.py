@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .postgresql import PostgresStore
 
 _FORMAT = str(FORMAT).encode()
+_FORGETTABLE = 1000
+"""At so many claims that a crash may forget, the next one waits for the disk."""
 
 
 class PostgresWriter:
@@ -32,6 +34,8 @@ class PostgresWriter:
         """Lanes whose statements may still be under way; the last is the one in use."""
         self._lane = b""
         self._unsettled = False
+        self._forgettable: list[Claim] = []
+        """Claims that a crash of the server may forget: not yet followed by a commit that waited for the disk."""
 
     # ---------------------------------------------------------------- the lane
 
@@ -54,7 +58,9 @@ class PostgresWriter:
         if result.command_tuples != 1:
             link.close()
             raise TermEnded(self._term)
-        self._link, self._lane, self._unsettled = link, lane.hex.encode(), False
+        self._lane = lane.hex.encode()
+        await self._remind(link)
+        self._link, self._unsettled = link, False
 
     def _name(self, lane: UUID) -> str:
         return f"jido:{self._term.hex}:{lane.hex[:16]}"
@@ -87,7 +93,9 @@ class PostgresWriter:
             raise RuntimeError("the outcome of the last statement is unknown: settle first")
         if link.broken is not None:
             # Nothing was in flight when it broke, so the lane can go on over a new connection.
-            link = self._link = await self._store.connect(self._name(self._lanes[-1]))
+            link = await self._store.connect(self._name(self._lanes[-1]))
+            await self._remind(link)
+            self._link = link
         try:
             return await link.execute(statement, parameters)
         except ServerError as error:
@@ -101,6 +109,31 @@ class PostgresWriter:
             self._unsettled = True
             link.close()
             raise
+
+    async def _remind(self, link: Link) -> None:
+        """On a new connection: the server may have crashed. What it has forgotten is claimed once more, with the same epoch."""
+        if not self._forgettable:
+            return
+        try:
+            result = await link.execute(statements.CLAIM, self._claim_parameters(self._forgettable))
+        except ServerError as error:
+            link.close()
+            raise refusal(error, self._store.name) from error
+        except (NotSent, ConnectionLost) as error:
+            # Whether it landed does not matter: it changes only what had been forgotten, to what it was.
+            raise StoreUnavailable(str(error)) from error
+        except BaseException:
+            link.close()
+            raise
+        if not result.ntuples:
+            link.close()
+            raise TermEnded(self._term)
+        self._forgettable.clear()
+
+    def _written_to_disk(self) -> None:
+        # The log is flushed in order: with this commit, all before it.
+        if self._forgettable:
+            self._forgettable.clear()
 
     # ---------------------------------------------------------------- fenced writes
 
@@ -154,6 +187,7 @@ class PostgresWriter:
             ],
         )
         if result.command_tuples == len(ids):
+            self._written_to_disk()
             return [append.object_id for append in batch]
         return await self._written(batch)
 
@@ -176,7 +210,10 @@ class PostgresWriter:
             *map(_text, (row.call_id, row.method, row.user, row.delta, row.result, row.extra)),
         ]
         result = await self._execute("a batch", statements.APPEND_ONE, parameters)
-        return [append.object_id] if result.command_tuples == 1 else await self._written([append])
+        if result.command_tuples == 1:
+            self._written_to_disk()
+            return [append.object_id]
+        return await self._written([append])
 
     async def _written(self, batch: Sequence[Append]) -> list[Appended]:
         last = [
@@ -225,13 +262,30 @@ class PostgresWriter:
         return outcomes
 
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
-        ordered = sorted(claims, key=lambda claim: claim.object_id)
-        parameters = [self._lane, arrays.plain([c.object_id for c in ordered]), arrays.plain([c.epoch for c in ordered])]
-        result = await self._execute("a claim", statements.CLAIM, parameters)
+        # Two commits at most. Should the second fail, what the first has claimed is the term's own and can be claimed again.
+        quick = len(self._forgettable) < _FORGETTABLE
+        taken: set[int] = set()
+        if again := [claim for claim in claims if claim.again and quick]:
+            ids = await self._claim(statements.CLAIM_AGAIN, again)
+            self._forgettable += [claim for claim in again if claim.object_id in ids]
+            taken |= ids
+        if first := [claim for claim in claims if not (claim.again and quick)]:
+            ids = await self._claim(statements.CLAIM, first)
+            if ids:
+                self._written_to_disk()
+            taken |= ids
+        return [claim.epoch + 1 if claim.object_id in taken else None for claim in claims]
+
+    async def _claim(self, statement: Statement, claims: Sequence[Claim]) -> set[int]:
+        result = await self._execute("a claim", statement, self._claim_parameters(claims))
         if not result.ntuples:
             raise TermEnded(self._term)
-        taken = {int(result.get_value(row, 0) or 0) for row in range(result.ntuples)}
-        return [claim.epoch + 1 if claim.object_id in taken else None for claim in claims]
+        return {id_ for row in range(result.ntuples) if (id_ := int(result.get_value(row, 0) or 0)) >= 0}
+
+    def _claim_parameters(self, claims: Sequence[Claim]) -> list[bytes]:
+        # In one order everywhere: two claimers of the same objects must not lock them crosswise.
+        ordered = sorted(claims, key=lambda claim: claim.object_id)
+        return [self._lane, arrays.plain([claim.object_id for claim in ordered]), arrays.plain([claim.epoch for claim in ordered])]
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         parameters = [

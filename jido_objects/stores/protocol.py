@@ -136,11 +136,14 @@ class Claim:
 
     object_id: int
     epoch: int
+    again: bool = False
+    """Whether the row named the claimant itself as owner; then only the epoch changes, and the claim is valid only while that
+    holds. It may cost less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Committed state at ``seq``."""
+    """Committed state at ``seq``. ``epoch`` is that of the journal row at ``seq``, not of who takes the snapshot."""
 
     object_id: int
     seq: int
@@ -197,7 +200,8 @@ class Writer(Protocol):
     """What one term writes through; at most one call of it is in flight.
 
     Every call raises ``TermEnded`` if the term was buried before the statement took effect, ``OutcomeUnknown`` if the
-    reply was lost. After ``OutcomeUnknown`` only ``settle`` and ``close`` may be called.
+    reply was lost. After ``OutcomeUnknown``, or a cancelled call, only ``settle`` and ``close`` may be called; anything
+    else raises ``RuntimeError``. After ``StoreUnavailable`` the same call may be made again.
     """
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:

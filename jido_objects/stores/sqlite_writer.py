@@ -20,7 +20,7 @@ _INSERT = f"""INSERT INTO jido_journal (object_id, seq, epoch, digest, at, versi
 _CREATE = """INSERT INTO jido_object (type, key, owner, epoch, destroyed) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (type, key) DO NOTHING RETURNING id"""
 _CLAIM = """UPDATE jido_object SET owner = ?1, epoch = epoch + 1 WHERE id = ?2 AND epoch = ?3
-    AND (owner IS NULL OR owner = ?1 OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner))"""
+    AND (owner = ?1 OR NOT ?4 AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner)))"""
 _UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
 
 
@@ -107,7 +107,8 @@ class SqliteWriter:
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         def claim(connection: sqlite3.Connection) -> list[int | None]:
             return [
-                c.epoch + 1 if connection.execute(_CLAIM, (self._term.hex, c.object_id, c.epoch)).rowcount == 1 else None for c in claims
+                c.epoch + 1 if connection.execute(_CLAIM, (self._term.hex, c.object_id, c.epoch, c.again)).rowcount == 1 else None
+                for c in claims
             ]
 
         return await self._execute("a claim", claim)

@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, MutableMapp
 from typing import TYPE_CHECKING, Any, Self
 
 from ..codec import DictKind, Refused
-from .nodes import ABSENT, GONE, NOTHING, SWAP, WRAPPERS, Node, Path, depth_at, plain, stored, untracked
+from .nodes import ABSENT, GONE, SWAP, WRAPPERS, Node, Path, depth_at, plain, stored, untracked
 
 if TYPE_CHECKING:
     from ..state import State
@@ -20,7 +20,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
     _kind: DictKind
 
     # An entry of the log is (op, self, key, old), or (op, self, SWAP, (raw, gone)). After a swap the dict as it was is safe in
-    # the log: until the turn ends this one is free of tombstones, and its entries have nothing to undo.
+    # the log, with the order of its keys: until the turn ends, this one needs no tombstones.
 
     def __init__(self, state: State, parent: Node | None, key: Any, kind: Any, raw: Any) -> None:
         super().__init__(state, parent, key, kind, raw)
@@ -31,8 +31,6 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         return {key: value for key, value in self._raw.items() if value is not GONE} if self._gone else self._raw
 
     def undo(self, key: Any, old: Any) -> None:
-        if key is NOTHING:
-            return
         if key is SWAP:
             self._raw, self._gone = old
             self._free = False
@@ -156,9 +154,7 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
             op = ("put", path, key if kind.plain_key else self._step(key, old), value)
         else:
             op = ("put", path, self._step(key, old), self._dump(value))
-        if self._free:
-            self._state.log.append((op, self, NOTHING, None))
-        elif old is GONE:
+        if old is GONE:
             # The key comes back at the end, while a rollback needs the place it had: keep the whole order, once.
             self._wrap_all(raw.items())
             self._swap(op, self.live())
@@ -182,11 +178,10 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
         if old is GONE:
             raise KeyError(key)
         op = ("del", path, self._step(key, old))
+        state.log.append((op, self, key, old))
         if self._free:
-            state.log.append((op, self, NOTHING, None))
             del raw[key]
         else:
-            state.log.append((op, self, key, old))
             state.graves.append((self, key))
             raw[key] = GONE
             self._gone += 1
@@ -210,17 +205,12 @@ class TrackedDict(Node, MutableMapping[Any, Any]):
                 break
             self._gone -= 1
             log.append((None, self, key, GONE))
-        log.append((("del", path, self._kind.step(key)), self, NOTHING if self._free else key, old))
+        log.append((("del", path, self._kind.step(key)), self, key, old))
         return key, plain(old)
 
     def clear(self) -> None:
         path = self._change()
-        if not len(self):
-            return
-        if self._free:
-            self._state.log.append((("clear", path), self, NOTHING, None))
-            self._raw = {}
-        else:
+        if len(self):
             self._swap(("clear", path), {})
 
     def setdefault(self, key: Any, default: Any = None) -> Any:

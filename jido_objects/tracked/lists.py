@@ -46,7 +46,7 @@ class TrackedList(Node, MutableSequence[Any]):
             self._refuse(refused, path)
 
     def _dump_all(self, values: list[Any]) -> list[Any]:
-        return values.copy() if self._kind.simple else [self._dump(value) for value in values]
+        return values if self._kind.simple else [self._dump(value) for value in values]
 
     def _index(self, index: SupportsIndex) -> int:
         position = operator.index(index)

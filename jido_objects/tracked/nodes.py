@@ -36,7 +36,6 @@ class _Mark:
 GONE: Final = _Mark("deleted in this turn")
 ABSENT: Final = _Mark("absent")
 SWAP: Final = _Mark("whole container")
-NOTHING: Final = _Mark("nothing to undo")
 running_turn: Final = current_turn.get
 
 
@@ -184,5 +183,3 @@ class Node(Tracked):
 def depth_at(path: Path) -> int:
     """How many containers are around an item of the one at ``path``."""
     return 1 if isinstance(path, str) else len(path)
-
-

@@ -382,6 +382,18 @@ class StoreContract:
             assert [(f.epoch, f.owner.term) for f in found if f and f.owner] == [(2, term), (3, term), (1, term)]
 
     @on_a_loop
+    async def test_a_claim_of_one_s_own(self) -> None:
+        async with self.writing() as (world, store, _, writer):
+            k, free = key(), key()
+            id_ = _id((await writer.append([create(k)]))[0])
+            id_free = await world.put(TYPE, free, epoch=0)
+            again = [Claim(id_, 1, again=True), Claim(id_free, 0, again=True), Claim(10**12, 1, again=True)]
+            assert await writer.claim(again) == [2, None, None]
+            assert await writer.claim([Claim(id_, 1, again=True), Claim(id_free, 0)]) == [None, 1]
+            other = await world.writer(store, await world.term(store))
+            assert await other.claim([Claim(id_, 2, again=True)]) == [None]
+
+    @on_a_loop
     async def test_a_claim_changes_no_head(self) -> None:
         async with self.writing() as (_, store, _, writer):
             k = key()

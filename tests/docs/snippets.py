@@ -127,5 +127,5 @@ class Session:
         code = compile("\n" * (block.line - 1) + block.text, str(self.page.path), "exec", dont_inherit=True)
         exec(code, given)
         jido = given.get(conf.NAME, {})
-        assert conf.problems(jido) == []
+        assert conf.problems(jido) == [], f"{self.page.name}:{block.line}: {conf.problems(jido)}"
         assert jido.get("DATABASE", "default") in given["DATABASES"], f"{self.page.name}:{block.line}: no such alias"

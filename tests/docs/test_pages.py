@@ -38,7 +38,10 @@ def test_python(page: Page, database: str) -> None:
         session.close()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.language == "console" for block in page.blocks)], ids=lambda page: page.name)
+COMMANDED = [page for page in PAGES if any(block.language == "console" for block in page.blocks)]
+
+
+@pytest.mark.parametrize("page", COMMANDED, ids=lambda page: page.name)
 def test_commands(page: Page, project: Project) -> None:
     for block in page.blocks:
         if block.language == "console":

@@ -166,7 +166,7 @@ class Pauses(Episodes):
         else:
             await owner.arm(f"append:{where}", "freeze")
             self.put(owner, key, call_id=call_id)
-            await asyncio.wait_for(owner.signalled.wait(), 5)
+            await owner.reached()
         await owner.stopped()
 
     async def _pause_behind_a_lock(self, number: int) -> None:
@@ -178,7 +178,7 @@ class Pauses(Episodes):
         first = self.call_id()
         await owner.arm(f"append:{where}", "freeze")
         self.put(owner, key, call_id=first)
-        await asyncio.wait_for(owner.signalled.wait(), 5)
+        await owner.reached()
         await owner.stopped()
         frozen_at = time.monotonic()
         tries = 0
@@ -233,7 +233,7 @@ class HeldCommits(Episodes):
         await proxy.set(direction, Flow.HOLD, writers)
         timeout = 0.2 if ending == "never" else 5.0
         waiting = self._tell(source, target, timeout)
-        await asyncio.wait_for(self.a.signalled.wait(), 5)
+        await self.a.reached()
         await proxy.wait_held(direction)
         waiting += self._follow(source, timeout)
         await self._listen(source, target, waiting, ending, committed=direction is Direction.DOWN)
@@ -249,12 +249,13 @@ class HeldCommits(Episodes):
                 self.report.violate("P5", f"{ending}: a row of a turn whose commit failed")
             await proxy.heal()
         else:
-            await proxy.set(direction, Flow.PASS)
             await proxy.reset(writers)
+            await proxy.heal()
         await self._settle(source, waiting, life, ending)
 
     async def _ready(self, source: str, target: str) -> str:
         """Both are awake, nothing is left to write, and the lane knows the statement; returns the source's life."""
+        await self.a.ask("quiet")  # so that the next row travels alone, by the statement that will be held
         await self.insist(self.a, source, "put", [1], self.call_id())
         life, _ = await self._life(source), await self._life(target)
         await self.a.ask("quiet")
@@ -317,7 +318,7 @@ class HeldCommits(Episodes):
         timeout = 0.3 if ending == "never" else 5.0
         with database.locked():
             waiting = self._tell(source, target, timeout)
-            await asyncio.wait_for(self.a.signalled.wait(), 5)
+            await self.a.reached()
             waiting += self._follow(source, timeout)
             await self._listen(source, target, waiting, ending, committed=False)
             if ending == "killed":

@@ -181,7 +181,7 @@ class HostProcess:
     def send(self, do: str, **command: Any) -> asyncio.Future[Reply]:
         """Send a command; the future ends with its reply, or with ``Gone``."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if self.ended.is_set() or self._writer is None:
+        if self.ended.is_set() or self._writer is None or self._writer.is_closing():
             future.set_exception(Gone(self.name))
             return future
         self._number += 1
@@ -202,6 +202,13 @@ class HostProcess:
     async def arm(self, point: str, action: str, count: int = 1) -> None:
         self.signalled.clear()
         await self.ask("arm", point=point, action=action, count=count)
+
+    async def reached(self, seconds: float = 5.0) -> None:
+        """Until an armed point was reached, or the process has ended."""
+        try:
+            await asyncio.wait_for(self.signalled.wait(), seconds)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} did not reach the armed point within {seconds} s") from None
 
     async def stop(self) -> None:
         """The host ends as it should: buries itself, then leaves."""

@@ -15,8 +15,14 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-KINDS = ("append", "claim", "snapshot", "load", "find", "recall", "settle", "bury", "term", "renew")
-WHENS = ("before", "flight", "after")
+_WRITES = ("append", "claim", "snapshot", "bury", "term")
+_READS = ("load", "find", "recall", "renew")
+POINTS = {
+    "postgresql": tuple(f"{kind}:{when}" for kind in (*_WRITES, *_READS, "settle") for when in ("before", "flight", "after")),
+    # Reads are not under way for long in a file, and an outcome is unknown only when a disk fails.
+    "sqlite": tuple(f"{kind}:{when}" for kind in _WRITES for when in ("before", "flight", "after"))
+    + tuple(f"{kind}:{when}" for kind in _READS for when in ("before", "after")),
+}
 
 
 class Points:

@@ -110,8 +110,11 @@ class Proxy:
 
     async def wait_held(self, direction: Direction, seconds: float = 5.0) -> None:
         """Until something of a held connection waits here. Raises ``TimeoutError``."""
-        async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(lambda: any(connection.held[direction] for connection in self.connections))
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: any(connection.held[direction] for connection in self.connections))
+        except TimeoutError:
+            raise TimeoutError(f"nothing came {direction.value} to be held within {seconds} s") from None
 
     # -------------------------------------------------------------------------------------------- traffic
 

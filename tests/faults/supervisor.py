@@ -8,6 +8,7 @@ caller learns the outcome of its last call, and the checkers look at everything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sys
 import time
@@ -18,7 +19,7 @@ from . import checks
 from .clients import Client, History, Keys
 from .databases import Database, PostgresDatabase, until
 from .hosts import Gone, HostProcess
-from .points import KINDS, WHENS
+from .points import POINTS
 from .proxy import Direction, Flow, everyone, writers
 from .report import Report
 
@@ -60,9 +61,10 @@ class Storm:
         self._going = True
         self._starting: dict[str, asyncio.Task[None]] = {}
         # Each named point gets its turn; which process it strikes and when is chance.
-        self._points = [f"{kind}:{when}" for kind in KINDS for when in WHENS]
+        self._points = list(POINTS[database.vendor])
         self.rng.shuffle(self._points)
         self._next_point = 0
+        self._made = 0
 
     async def run(self) -> Report:
         started = self.began = time.monotonic()
@@ -146,7 +148,7 @@ class Storm:
                 await task
         return self.rng.choice([host for host in self.hosts if host.alive])
 
-    def _start_again(self, host: HostProcess) -> None:
+    def start_again(self, host: HostProcess) -> None:
         async def start() -> None:
             await host.ended.wait()
             await host.start()
@@ -155,30 +157,23 @@ class Storm:
         if earlier is None or earlier.done():
             self._starting[host.name] = asyncio.create_task(start())
 
-    def _killed(self, host: HostProcess) -> None:
+    def killed(self, host: HostProcess) -> None:
         self.kills += 1
-        self._start_again(host)
+        self.start_again(host)
 
-    async def _both_up(self) -> None:
+    def call_id(self) -> str:
+        self._made += 1
+        return f"storm-{self._made}"
+
+    async def both_up(self) -> None:
         await asyncio.gather(*self._starting.values())
 
     async def _kill_at_a_point(self) -> None:
         point = self._points[self._next_point % len(self._points)]
         self._next_point += 1
-        kind = point.partition(":")[0]
         host = await self._some_host()
         try:
-            if kind == "term":
-                # A host begins its term when it is first called.
-                await self._both_up()
-                await host.end()
-                self._start_again(host)
-                await self._both_up()
-            if kind == "bury":
-                await self._both_up()
-            await host.arm(point, "kill", count=self.rng.choice([1, 1, 2, 5] if kind in ("append", "renew") else [1]))
-            await self._provoke(kind, host)
-            await asyncio.wait_for(host.ended.wait(), 1.5)
+            await strike(self, point, host)
         except Gone:
             pass
         except TimeoutError:
@@ -188,32 +183,21 @@ class Storm:
             await host.end()
         else:
             self.report.done["killed at a named point"] += 1
-        self._killed(host)
-
-    async def _provoke(self, kind: str, host: HostProcess) -> None:
-        """Make it likely that the host comes by that point."""
-        if kind in ("claim", "load", "find", "snapshot"):
-            host.send("hibernate").add_done_callback(_forget)
-        elif kind == "settle" and host.proxy is not None:
-            await host.proxy.reset(writers)
-        elif kind == "bury":
-            other = next(other for other in self.hosts if other is not host)
-            await other.end()
-            self._killed(other)
+        self.killed(host)
 
     async def _kill_at_any_moment(self) -> None:
         host = await self._some_host()
         if self.rng.random() < 0.7:
-            await self._both_up()
+            await self.both_up()
         await asyncio.sleep(self.rng.random() * 0.1)
         await host.end()
-        self._killed(host)
+        self.killed(host)
 
     async def _kill_both(self) -> None:
         for host in self.hosts:
             if host.alive:
                 await host.end()
-                self._killed(host)
+                self.killed(host)
 
     async def _freeze(self) -> None:
         """For longer than a lease, now and then for less: others take over, or wait."""
@@ -225,9 +209,9 @@ class Storm:
     async def _stop(self) -> None:
         """An orderly end: nobody has to wait for a lease."""
         host = await self._some_host()
-        await self._both_up()
+        await self.both_up()
         await host.stop()
-        self._start_again(host)
+        self.start_again(host)
 
     async def _hibernate(self) -> None:
         host = await self._some_host()
@@ -273,13 +257,13 @@ class Storm:
     # -------------------------------------------------------------------------------------------- the end
 
     async def _quiesce(self) -> None:
-        await self._both_up()
+        await self.both_up()
         for host in self.hosts:
             if host.alive:
                 await host.ask("disarm")
             if host.proxy is not None:
                 await host.proxy.heal()
-        await self._both_up()
+        await self.both_up()
         await self._answered("when all faults had ceased")
 
     async def _check_states(self) -> None:
@@ -306,6 +290,42 @@ class Storm:
             report.points += host.struck
         report.worst("a call until its outcome was known", history.slowest)
         report.worst("without any answer", history.longest_silence)
+
+
+async def strike(storm: Storm, point: str, host: HostProcess) -> None:
+    """Kill the host at that point, and make it come by there. Raises ``TimeoutError``."""
+    kind = point.partition(":")[0]
+    other = next(other for other in storm.hosts if other is not host)
+    count = storm.rng.choice([1, 1, 2, 5]) if kind in ("append", "renew") else 1
+    if kind == "term":
+        # A host begins its term when it is first called.
+        await storm.both_up()
+        await host.end()
+        storm.start_again(host)
+        await storm.both_up()
+    heir = f"heir-{storm.kills}"
+    if kind in ("bury", "claim"):
+        await storm.both_up()
+        await storm.history.attempt(other, heir, "put", [1], storm.call_id()).wait(5.0)
+    await host.arm(point, "kill", count)
+    if kind in ("bury", "claim"):
+        await other.end()
+        storm.killed(other)
+        storm.history.attempt(host, heir, "put", [2], storm.call_id())
+    if kind == "settle":
+        assert host.proxy is not None
+        await host.proxy.set(Direction.UP, Flow.HOLD, writers)
+        await host.proxy.wait_held(Direction.UP)
+        await host.proxy.reset(writers)
+        await host.proxy.heal()
+    limit = time.monotonic() + 1.5
+    while not host.ended.is_set():
+        if time.monotonic() > limit:
+            raise TimeoutError(point)
+        if kind in ("load", "find", "snapshot"):
+            host.send("hibernate").add_done_callback(_forget)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(host.ended.wait(), 0.1)
 
 
 def _forget(future: asyncio.Future[object]) -> None:

@@ -79,22 +79,22 @@ class Worker:
         """Comes back after everything that the host's loop could have answered before."""
         from jido_objects import process
 
-        async def turn_over(host: Any) -> None:
-            for _ in range(5):
+        async def turn_over(host: Any = None) -> None:
+            for _ in range(10):
                 await asyncio.sleep(0)
 
+        # Calls leave this loop in bursts, and answers come back to it in bursts.
+        await turn_over()
         await process.current().ask(turn_over)
-        # The answers for this loop leave in bursts: one more turn of it lets the last burst out.
-        await asyncio.sleep(0)
+        await turn_over()
 
     async def quiet(self, command: dict[str, Any]) -> None:
         """Comes back when nothing is left to write, what was cast by then included."""
         from jido_objects import process
 
         async def settled(host: Any) -> None:
-            for _ in range(2):
-                for _ in range(5):
-                    await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
                 await host.pipeline.quiet()
 
         await process.current().ask(settled)

@@ -336,7 +336,7 @@ async def test_a_claim_whose_reply_was_lost(when: When, postgresql_parameters: d
         assert isinstance(proxy, Proxy)
         term = await on.world.term(store)
         writer = await on.world.writer(store, term)
-        assert await writer.claim([]) == []  # prepares the statement
+        assert await writer.claim([Claim(10**12, 1)]) == [None]  # prepares the statement
         proxy.arm(1, when)
         with pytest.raises(OutcomeUnknown):
             await writer.claim([Claim(on.id, 1)])
@@ -423,3 +423,49 @@ async def test_lanes_do_not_wait_for_each_other(postgresql_parameters: dict[str,
         assert isinstance(outcome, int)
         await on.held.rollback()
         assert await append == [on.id]
+
+
+@on_a_loop
+async def test_a_crash_of_the_server_forgets_no_epoch(postgresql_parameters: dict[str, Any]) -> None:
+    async with scene(postgresql_parameters) as on:
+
+        async def epoch() -> int:
+            (found,) = await on.other.find([(TYPE, on.key)])
+            assert found is not None
+            return found.epoch
+
+        async def crash(forgotten: int) -> None:
+            await on.eyes.execute("UPDATE jido_object SET epoch = %s WHERE id = %s", [forgotten, on.id])
+            assert on.writer._link is not None
+            on.writer._link.close()
+
+        # A claim of one's own does not wait for the disk: the next connection claims it once more, with the same epoch.
+        assert await on.writer.claim([Claim(on.id, 1, again=True)]) == [2]
+        await crash(forgotten=1)
+        assert await on.writer.append([extend(on.key, on.id, 1, epoch=2, head_epoch=1)]) == [on.id]
+        assert await epoch() == 2
+        assert await on.writer.claim([Claim(on.id, 2, again=True)]) == [3]
+        await crash(forgotten=2)
+        await on.writer.settle()
+        assert await epoch() == 3
+        # What was not forgotten stays as it is, and what was written since cannot be forgotten.
+        assert await on.writer.claim([Claim(on.id, 3, again=True)]) == [4]
+        assert on.writer._link is not None
+        on.writer._link.close()
+        assert await on.writer.append([extend(on.key, on.id, 2, epoch=4, head_epoch=2)]) == [on.id]
+        assert await epoch() == 4
+        assert not on.writer._forgettable
+        # Somebody else's object is never claimed again, whatever its epoch.
+        assert await on.other_writer.claim([Claim(on.id, 4, again=True)]) == [None]
+        await on.store.bury(on.term, proven=True)
+        assert await on.other_writer.claim([Claim(on.id, 4, again=True)]) == [None]
+        assert await on.other_writer.claim([Claim(on.id, 4)]) == [5]
+
+
+@on_a_loop
+async def test_a_claim_of_one_s_own_is_durable_once_something_was_written(postgresql_parameters: dict[str, Any]) -> None:
+    async with scene(postgresql_parameters) as on:
+        assert await on.writer.claim([Claim(on.id, 1, again=True)]) == [2]
+        assert on.writer._forgettable
+        assert await on.writer.append([extend(on.key, on.id, 1, epoch=2, head_epoch=1)]) == [on.id]
+        assert not on.writer._forgettable

@@ -146,10 +146,10 @@ def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
         return loop.run_until_complete(main)
     finally:
         loop.thaw_all()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        # What is cancelled may start something in turn.
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
         asyncio.set_event_loop(None)
         loop.close()

@@ -50,6 +50,18 @@ class Ledger(DurableObject):
         _write(self, tag)
         return [saw, self.value, len(self.counts)]
 
+    async def stubborn(self, tag: int, seconds: float) -> list[int]:
+        """A slow write that will not be cancelled, not at once at least."""
+        saw, value = self.seq, self.value
+        self.value = OPEN
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.2 if tag % 2 else 1.7)
+        self.value = value
+        _write(self, tag)
+        return [saw, self.value, len(self.counts)]
+
     async def slow_boom(self, tag: int, seconds: float) -> None:
         """A turn that fails half-way."""
         self.value = OPEN
@@ -108,7 +120,7 @@ class LedgerModel:
 
     def step(self, state: dict[str, Any], method: str, args: list[Any]) -> Step:
         match method, args:
-            case ("put", [tag]) | ("slow", [tag, _]):
+            case ("put", [tag]) | ("slow" | "stubborn", [tag, _]):
                 name = str(tag % 5)
                 counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
                 value = chained(state["value"], tag)
@@ -123,7 +135,7 @@ class LedgerModel:
         raise ValueError(f"{method}{args} has no answer")
 
     def writes(self, method: str) -> bool:
-        return method in ("put", "slow")
+        return method in ("put", "slow", "stubborn")
 
     def recorded(self, method: str) -> bool:
-        return not method.startswith("look")
+        return method not in ("look", "look_slowly", "peek")

@@ -23,6 +23,7 @@ from jido_objects.turns import Call
 from .database import OrderedSet
 from .faults import LEASE, Wire
 from .loop import PROCESS, VirtualClock
+from .objects import LedgerModel
 from .witness import Operation, Outcome
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class SimProcess:
         self.pid = pid
         self.clock = clock
         self.name = f"p{pid}"
-        self.dead = self.started = False
+        self.dead = self.started = self.stopped = False
         self.frozen_until = 0.0
         self.doubtful_until = -1.0
         """Virtual time until which unconfirmed answers may be old: its machine was suspended."""
@@ -148,6 +149,7 @@ class SimProcess:
         """Drain: the heartbeat is the last thing to stop."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.host.stop(grace=2.0), 6.0)
+            self.stopped = True
         self.keeping.cancel()
 
     def soon(self, callback: Callable[[], object]) -> None:
@@ -180,6 +182,9 @@ class SimProcess:
             return
         operation = request.operation
         definition = Definition.of("sim.Ledger")
+        if operation.method == "peek":
+            self.host.spawn(self._peek(request, definition))
+            return
         method = definition.method(operation.method)
         args, kwargs = method.bind(tuple(operation.args), {})
         encoded = method.encode_arguments(args, kwargs)
@@ -195,6 +200,15 @@ class SimProcess:
         self.replies.append(reply)
         asyncio.get_running_loop().call_later(request.timeout, self._expire, request, call)
         self.host.dispatch(call)
+
+    async def _peek(self, request: Request, definition: Definition) -> None:
+        try:
+            async with asyncio.timeout(request.timeout):
+                state = await self.host.read(definition, (definition.label, request.operation.object))
+        except (StoreError, TimeoutError) as error:
+            self.answer(request, None, error if isinstance(error, StoreError) else CallTimeout("peek", request.timeout, ""))
+        else:
+            self.answer(request, [None, *((state or LedgerModel().initial()).values())], None)
 
     def _expire(self, request: Request, call: Call) -> None:
         if request.told:

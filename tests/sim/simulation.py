@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
+from jido_objects import delta as deltas
 from jido_objects import host as host_module
 from jido_objects.activation import Status
 from jido_objects.definition import Definition
@@ -33,10 +34,11 @@ from .loop import Stuck, VirtualClock, VirtualLoop, run
 from .objects import OPEN, TYPES, LedgerModel
 from .process import Request, SimProcess
 from .search import Invocation, Verdict, search
-from .witness import Operation, Outcome, Violation, canonical, check, check_events, check_journal, rows_by_object
+from .witness import Operation, Outcome, Row, Violation, canonical, check, check_events, check_journal, rows_by_object
 
 MIX = {
-    "put": 30, "slow": 6, "look": 20, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5, "boom": 3, "slow_boom": 2,
+    "put": 30, "slow": 6, "stubborn": 1, "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5, "boom": 3,
+    "slow_boom": 2,
     "again": 5, "twice": 4, "other": 1,
 }  # fmt: skip
 """How often each kind of call is made. ``again`` repeats an answered call with its id, ``twice`` sends one id by two ways at
@@ -420,10 +422,10 @@ class Simulation:
         length = rng.choice((0.01, 0.1, 0.4, 0.4, 1.0, 2.5))
         match kind:
             case "put" | "keep" | "refuse" | "boom":
-                await self.call(rng, key, kind, [tag], own=own)
-            case "slow" | "slow_boom":
+                await self.call(rng, key, kind, [tag], own=own, confirmed=rng.random() < 0.2)
+            case "slow" | "slow_boom" | "stubborn":
                 await self.call(rng, key, kind, [tag, length], own=own)
-            case "look":
+            case "look" | "peek":
                 await self.call(rng, key, kind, [], attempts=3)
             case "confirmed":
                 await self.call(rng, key, "look", [], confirmed=True, attempts=3)
@@ -555,7 +557,7 @@ class Simulation:
                 operation = reply.request.operation
                 if reply.answers > 1:
                     self.violate("twice", operation.object, f"{operation.method} [{operation.id}] got {reply.answers} answers at {process.name}")
-                elif reply.answers == 0 and not process.dead:
+                elif reply.answers == 0 and (not process.dead or process.stopped):
                     self.violate("unanswered", operation.object, f"{operation.method} [{operation.id}] got no answer at {process.name}")
 
     def judge(self) -> None:
@@ -565,7 +567,8 @@ class Simulation:
         for key, journal in rows_by_object(rows).items():
             report.violations.extend(check_journal(journal, snapshots.get(key, ()), model))  # type: ignore[arg-type]
         # A failing turn has no answer, and so no row.
-        asked = [operation for operation in self.history if "boom" not in operation.method]
+        self.place_peeks(rows, model)
+        asked = [operation for operation in self.history if "boom" not in operation.method and operation.method != "peek"]
         report.violations.extend(check(asked, rows, model))
         report.violations.extend(check_events(self.database.events))
         failing = {operation.id for operation in self.history if "boom" in operation.method}
@@ -580,11 +583,27 @@ class Simulation:
         held = [[r.object, r.seq, r.epoch, r.call_id, r.method, r.result, r.delta] for r in rows]
         report.fingerprint = canonical([seen, held, [[e.what, e.term, e.object, e.epoch, e.seqs] for e in self.database.events]])
 
+    def place_peeks(self, rows: list[Row], model: LedgerModel) -> None:
+        """A peek names no seq: find the latest at which its answer is right, to be checked like any other read."""
+        initial = canonical(list(model.initial().values()))
+        states: dict[str, list[str]] = {}
+        for key, journal in rows_by_object(rows).items():
+            state = model.initial()
+            states[key] = [initial]
+            for row in journal:
+                deltas.apply(state, row.delta)
+                states[key].append(canonical(list(state.values())))
+        for operation in self.history:
+            if operation.method == "peek" and operation.outcome is Outcome.OK:
+                seen = canonical(operation.result)
+                operation.method, operation.guessed = "look", True
+                operation.saw = max((seq for seq, state in enumerate(states.get(operation.object, [initial])) if state == seen), default=None)
+
     def search(self) -> None:
         """A second opinion on the objects with few calls."""
         calls: dict[str, dict[str, list[Operation]]] = defaultdict(lambda: defaultdict(list))
         for operation in self.history:
-            if "boom" not in operation.method:
+            if "boom" not in operation.method and not operation.guessed:
                 calls[operation.object][operation.id].append(operation)
         for key, by_id in calls.items():
             if len(by_id) > SEARCHED:
@@ -610,8 +629,10 @@ def _invocations(attempts: list[Operation]) -> list[Invocation]:
     found = []
     answered = []
     for one in attempts:
-        if one.outcome in (Outcome.OK, Outcome.REFUSED) and one.completed is not None and not one.stale_allowed:
-            if one.outcome is Outcome.REFUSED and one.saw == 0:
+        absent = one.outcome is Outcome.REFUSED and one.saw == 0
+        row = model.writes(one.method) or (one.own_id and model.recorded(one.method) and not absent)
+        if one.outcome in (Outcome.OK, Outcome.REFUSED) and one.completed is not None and (row or not one.stale_allowed):
+            if absent:
                 # An absent object remembers nothing: sent again, the call is made again.
                 found.append(Invocation(invoked, one.completed, (one.method, tuple(one.args), False), _answer(one)))
             else:
@@ -619,7 +640,7 @@ def _invocations(attempts: list[Operation]) -> list[Invocation]:
     if answered:
         done = min(answered, key=lambda one: one.completed or 0)
         found.append(Invocation(invoked, done.completed, (first.method, tuple(first.args), first.own_id), _answer(done)))
-    elif not found and model.recorded(first.method) and any(one.outcome is not Outcome.NOT_APPLIED for one in attempts):
+    elif model.recorded(first.method) and any(one.outcome is Outcome.UNKNOWN for one in attempts):
         found.append(Invocation(invoked, None, (first.method, tuple(first.args), first.own_id)))
     return found
 

@@ -56,6 +56,8 @@ class Operation:
     result: Any = None
     stale_allowed: bool = False
     """An unconfirmed answer of a suspended machine, the documented exception: it may be old, but must have been true."""
+    guessed: bool = False
+    """The answer says no seq: ``saw`` is the latest at which it is right, and proves nothing to others."""
     where: str = ""
     """Who answered, for messages."""
     error: str = ""
@@ -309,7 +311,7 @@ class _Object:
 
     def _check_real_time(self) -> None:
         """No answer may be older than one that was complete before it was asked for."""
-        completions = sorted((answer.completed, answer.place) for answer in self.answers)
+        completions = sorted((answer.completed, answer.place) for answer in self.answers if not answer.operation.guessed)
         times = [completed for completed, _ in completions]
         latest: list[int] = []
         for _, place in completions:

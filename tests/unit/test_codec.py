@@ -72,6 +72,11 @@ class Price:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cost:
+    amount: Decimal
+
+
+@dataclasses.dataclass(frozen=True)
 class Tree:
     name: str
     children: tuple[Tree, ...] = ()
@@ -496,6 +501,49 @@ def test_unprintable_value_is_refused_like_any_other() -> None:
         kind(int).copy(Rude(), "here")
 
 
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        (int, 1, True),
+        (int, 1, 10**4300),
+        (int, 1, "1"),
+        (str, "a", "\ud800"),
+        (str, "a", 1),
+        (float, 1.5, math.inf),
+        (float, 1.5, math.nan),
+        (Decimal, Decimal(1), Decimal("NaN")),
+        (bool, True, 1),
+        (dt.date, dt.date(2027, 1, 1), dt.datetime(2027, 1, 1)),
+        (dt.datetime, dt.datetime(2027, 1, 1), dt.date(2027, 1, 1)),
+        (Color, Color.RED, "red"),
+    ],
+    ids=label,
+)
+def test_one_bad_value_among_many_is_refused(annotation: Any, good: Any, bad: Any) -> None:
+    many = [good] * 100
+    compiled = kind(list[annotation])
+    assert same(compiled.copy(many, "here"), many)
+    assert compiled.copy(many, "here") is not many
+    with pytest.raises(InvalidValue, match=r"here\[100\]"):
+        compiled.copy([*many, bad], "here")
+    numbered = dict(enumerate(many))
+    compiled = kind(dict[int, annotation])
+    assert same(compiled.copy(numbered, "here"), numbered)
+    assert compiled.copy(numbered, "here") is not numbered
+    with pytest.raises(InvalidValue, match=r"here\[100\]"):
+        compiled.copy({**numbered, 100: bad}, "here")
+    with pytest.raises(InvalidValue, match="here key"):
+        compiled.copy({**numbered, "100": good}, "here")
+
+
+def test_many_values_are_normalised_like_few() -> None:
+    assert type(kind(list[str]).copy(["a"] * 100 + [mark_safe("b")], "here")[-1]) is str
+    assert type(kind(list[int]).copy([1] * 100 + [Size.L], "here")[-1]) is int
+    assert type(kind(list[float]).copy([1.0] * 100 + [1], "here")[-1]) is float
+    assert kind(list[dt.datetime]).copy([dt.datetime(2027, 7, 1, tzinfo=PARIS)] * 100, "here")[0].tzinfo is not PARIS
+    assert kind(list[int]).copy([1] * 100 + [2**64], "here")[-1] == 2**64
+
+
 def test_model_instances_and_querysets_are_refused_with_advice() -> None:
     class FakeModel:
         _meta = None
@@ -559,6 +607,13 @@ CORRUPT: list[tuple[Any, str]] = [
     (bytes, '"!"'),
     (Decimal, '"NaN"'),
     (Decimal, '"x"'),
+    (list[Decimal], '["NaN"]'),
+    (set[Decimal], '["NaN"]'),
+    (tuple[int, Decimal], '[1,"NaN"]'),
+    (dict[str, Decimal], '{"a":"NaN"}'),
+    (dict[Decimal, int], '{"NaN":1}'),
+    (Decimal | None, '"NaN"'),
+    (Cost, '{"amount":"NaN"}'),
     (dt.datetime, '"2027-13-01T00:00:00"'),
     (dt.datetime, "5"),
     (UUID, '"5"'),

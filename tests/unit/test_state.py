@@ -192,6 +192,8 @@ def test_state_changes_only_inside_its_own_turn(change: Any) -> None:
     with turn(state):
         change(Self(state))
         state.rollback()
+        with pytest.raises(StateError, match="no turn is open"):
+            change(Self(state))
     assert state.document() == before
 
 
@@ -584,11 +586,11 @@ def test_rollback_of_every_sequence_of_changes_to_one_dict() -> None:
         lambda d: d.pop("b", 0),
         lambda d: d.__setitem__("a", 9),
         lambda d: d.__setitem__("b", 9),
-        lambda d: d.__setitem__("c", 9),
+        lambda d: d.__setitem__("d", 9),
         lambda d: d and d.popitem(),
         lambda d: d.clear(),
     ]
-    before = {"a": 1, "b": 2}
+    before = {"a": 1, "b": 2, "c": 3}
     state = new(json.dumps({"holds": before}), holds=dict[str, int])
     for sequence in itertools.product(changes, repeat=4):
         model = before.copy()
