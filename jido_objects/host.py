@@ -142,6 +142,8 @@ class Host:
         """In order of last use, the least recent first."""
         self.answered = answered
         """Called at the end of a burst of answers."""
+        self._closing: dict[Activation, None] = {}
+        """Activations that have left memory while rows of theirs were in flight."""
         self.holding: tuple[float, Call] | None = None
         """The synchronous turn that runs now and when it began; read by the watchdog's thread."""
         self.stopping = False
@@ -206,12 +208,13 @@ class Host:
         self.stopping = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._drained(), grace)
-        for activation in list(self.activations.values()):
+        for activation in [*self.activations.values(), *self._closing]:
             for call in self._remove(activation):
                 call.fail(HostStopped(str(call), call_id=call.call_id))
             for pending in activation.in_flight:
                 call = pending.answer.call
                 call.fail(OutcomeUnknown(str(call), "the host stopped", call_id=call.call_id))
+            activation.in_flight = []
         lease, self.lease = self.lease, None
         if lease is not None:
             await self.pipeline.stop()
@@ -226,7 +229,7 @@ class Host:
         await self.store.close()
 
     async def _drained(self) -> None:
-        while any(not activation.idle for activation in self.activations.values()):
+        while self._closing or any(not activation.idle for activation in self.activations.values()):
             await asyncio.sleep(0.005)
         if self.lease is not None:
             for activation in self.activations.values():
@@ -507,6 +510,7 @@ class Host:
         redo = self._remove(activation)
         if activation.in_flight:
             activation.closed = asyncio.get_running_loop().create_future()
+            self._closing[activation] = None
         if redo or activation.closed is not None:
             logger.debug("%s is dropped: %s; %d calls run again", describe(activation.name), why, len(redo))
             if was_there:
@@ -528,7 +532,8 @@ class Host:
                 call.fail(_own(error))
             redo = []
         redo = [call for call in redo if self._may_redo(call, error)]
-        if activation.closed is not None and not activation.closed.done():
+        self._closing.pop(activation, None)
+        if activation.closed is not None and not activation.closed.done() and activation.name in self.activations:
             activation.closed.set_result(redo)
         elif redo:
             self._redo(activation.name, redo)

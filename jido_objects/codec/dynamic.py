@@ -107,9 +107,8 @@ class DynamicKind(Kind):
         # What the kinds of both would do, without a call per scalar.
         dump = self.dump
         if cls is dict:
-            return {
-                f"${key}" if key[:1] == "$" else key: item if type(item) in _BUILTIN else dump(item, canonical) for key, item in value.items()
-            }
+            dumped = {key: item if type(item) in _BUILTIN else dump(item, canonical) for key, item in value.items()}
+            return {_KEY.text(key): item for key, item in dumped.items()} if any(key[:1] == "$" for key in dumped) else dumped
         if cls is list:
             return [item if type(item) in _BUILTIN else dump(item, canonical) for item in value]
         if cls in self._others:

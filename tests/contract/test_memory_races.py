@@ -67,7 +67,7 @@ class Scene:
 
     async def held(self, point: str, call: Any, *, drop: bool = False) -> asyncio.Task[Any]:
         self.gate.close_at(point, drop=drop)
-        task = asyncio.ensure_future(call)
+        task: asyncio.Task[Any] = asyncio.ensure_future(call)
         await self.gate.arrived.wait()
         return task
 

@@ -42,7 +42,7 @@ class Episodes:
             await self.prepare()
             for number in range(count):
                 await self.episode(number)
-                if len(self.report.violations) > 20:
+                if len(self.report.violations) > 20 or self.enough():
                     break
             await self.finish()
             self.report.judge(checks.check_all(self.database, self.history, checked=self.report.checked))
@@ -59,6 +59,10 @@ class Episodes:
             self.report.points += host.struck
         self.report.elapsed = time.monotonic() - started
         return self.report
+
+    def enough(self) -> bool:
+        """Whether to end before the last episode."""
+        return False
 
     async def prepare(self) -> None:
         """Before the first episode."""
@@ -107,15 +111,19 @@ class Pauses(Episodes):
         await asyncio.gather(self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id()))
         await asyncio.sleep(self.lease)
 
+    def stale(self) -> bool:
+        """Whether somebody has already been told what was old."""
+        return any(violation.kind == "stale" for violation in checks.check_all(self.database, self.history))
+
     async def episode(self, number: int) -> None:
         if not self.database.leases:
             await self._pause_behind_a_lock(number)
             return
         where = PAUSES[number % len(PAUSES)]
         owner, other = (self.a, self.b) if self.rng.random() < 0.5 else (self.b, self.a)
-        key = f"pause-{number}"
-        for _ in range(2):
-            await self.insist(owner, key, "put", [number], self.call_id())
+        key, idle = f"pause-{number}", f"idle-{number}"
+        for name in (key, key, idle):
+            await self.insist(owner, name, "put", [number], self.call_id())
         first = self.call_id()
         async with AsyncExitStack() as ending:
             await self._freeze_at(where, owner, key, first, ending)
@@ -132,8 +140,9 @@ class Pauses(Episodes):
             _, epoch, head = self.database.head(key)
             if not reads_only:
                 await self.insist(other, key, "put", [number], self.call_id())
+                await self.insist(other, idle, "put", [number], self.call_id())
             # Asked of the old owner after the new one has answered: whoever answers this from old memory is caught.
-            late = [self.look(owner, key), self.look(owner, f"warm-{owner.name}")]
+            late = [self.look(owner, name) for name in (idle, key, f"warm-{owner.name}")]
             await asyncio.sleep(max(0.0, frozen_at + pause - time.monotonic()))
             owner.thaw()
         await asyncio.gather(*(attempt.wait(10.0) for attempt in queued + late))
@@ -211,7 +220,7 @@ class HeldCommits(Episodes):
     """A commit is held; the caller, a reader behind it, the target of its cast and the database are listened to."""
 
     title = "held commits"
-    ENDINGS = ("released", "reset before it arrived", "reset after it was done", "never")
+    ENDINGS = ("released", "reset before it arrived", "reset after it was done", "never let through")
 
     async def prepare(self) -> None:
         self._pairs = [(f"s{n}", f"t{n}") for n in range(8)]
@@ -231,7 +240,7 @@ class HeldCommits(Episodes):
         life = await self._ready(source, target)
         await self.a.arm("append:flight", "tell")
         await proxy.set(direction, Flow.HOLD, writers)
-        timeout = 0.2 if ending == "never" else 5.0
+        timeout = 0.2 if ending == "never let through" else 5.0
         waiting = self._tell(source, target, timeout)
         await self.a.reached()
         await proxy.wait_held(direction)
@@ -239,7 +248,7 @@ class HeldCommits(Episodes):
         await self._listen(source, target, waiting, ending, committed=direction is Direction.DOWN)
         if ending == "released":
             await proxy.heal()
-        elif ending == "never":
+        elif ending == "never let through":
             proxy.refusing = True
             await proxy.reset()
             await asyncio.gather(*(attempt.wait(5.0) for attempt in waiting))
@@ -311,11 +320,11 @@ class HeldCommits(Episodes):
 
     async def _behind_a_lock(self, number: int, database: SqliteDatabase) -> None:
         """SQLite: another process holds the file, for a moment or longer than a host waits; or the host dies while it waits."""
-        ending = self.rng.choices(["released", "never", "killed"], [20, 2, 1])[0]
+        ending = self.rng.choices(["released", "never let through", "killed"], [20, 2, 1])[0]
         source, target = self._pairs[number % len(self._pairs)]
         life = await self._ready(source, target)
         await self.a.arm("append:before", "tell")
-        timeout = 0.3 if ending == "never" else 5.0
+        timeout = 0.3 if ending == "never let through" else 5.0
         with database.locked():
             waiting = self._tell(source, target, timeout)
             await self.a.reached()
@@ -323,7 +332,7 @@ class HeldCommits(Episodes):
             await self._listen(source, target, waiting, ending, committed=False)
             if ending == "killed":
                 await self.a.end()
-            elif ending == "never":
+            elif ending == "never let through":
                 # Longer than the host waits for the file: it must give the batch up.
                 await asyncio.gather(*(attempt.wait(5.0) for attempt in waiting))
                 if any(attempt.known for attempt in waiting):
@@ -371,3 +380,6 @@ class Failovers(Episodes):
         self.report.seconds["median"] = ordered[len(ordered) // 2]
         if ordered[-1] > self.LIMIT:
             self.report.violate("P7", f"after kill -9 another process answered after {ordered[-1]:.2f} s; the limit is {self.LIMIT} s")
+
+
+EPISODES: dict[str, type[Episodes]] = {"pauses": Pauses, "held": HeldCommits, "failovers": Failovers}

@@ -36,6 +36,8 @@ class Plan:
     seconds: float = 300.0
     clients: int = 12
     lease: float = 0.6
+    endless: bool = False
+    """Go on until the time is up, whatever has been done by then."""
     mutant: str | None = None
     weights: dict[str, int] | None = None
     trace: bool = False
@@ -73,12 +75,17 @@ class Storm:
             await self._storm(started)
             if not self.report.violations:
                 await self._check_states()
-            for host in self.hosts:
-                await host.stop()
-            self._judge()
+                for host in self.hosts:
+                    await host.stop()
+        except TimeoutError as error:
+            self.report.violate("P7", f"no progress at the end: {error}{self._where()}")
         finally:
+            for task in self._starting.values():
+                task.cancel()
+            await asyncio.gather(*self._starting.values(), return_exceptions=True)
             for host in self.hosts:
                 await host.close()
+        self._judge()
         self.report.elapsed = time.monotonic() - started
         return self.report
 
@@ -103,7 +110,7 @@ class Storm:
                     caller.cancel()
 
     def _enough(self) -> bool:
-        return self.kills >= self.plan.kills and self.history.counts["re-sends"] >= self.plan.resends
+        return not self.plan.endless and self.kills >= self.plan.kills and self.history.counts["re-sends"] >= self.plan.resends
 
     def _where(self) -> str:
         return "".join(f"\n--- the log of {host.name} ends with\n{host.log_text(2500)}" for host in self.hosts)
@@ -112,7 +119,7 @@ class Storm:
 
     async def _act(self) -> None:
         weights = self.plan.weights or {**WEIGHTS, **(NETWORK if isinstance(self.database, PostgresDatabase) else {})}
-        if self.kills >= self.plan.kills and self.plan.weights is None:
+        if self.kills >= self.plan.kills and self.plan.weights is None and not self.plan.endless:
             weights = {name: weight for name, weight in weights.items() if name not in KILLS}
         name = self.rng.choices(list(weights), list(weights.values()))[0]
         actions: dict[str, Callable[[], Awaitable[None]]] = {

@@ -48,7 +48,13 @@ MUTANTS = [
     Mutant("appends take no lock", "APPEND_ONE", _LANE, _UNLOCKED, races.test_append_while_the_burial_is_uncommitted),
     *(
         Mutant(f"{what} takes no lock", name, _LANE, _UNLOCKED, races.test_every_write_waits_for_an_uncommitted_burial, {"what": what})
-        for what, name in [("append", "APPEND"), ("create", "APPEND_AND_CREATE"), ("claim", "CLAIM"), ("snapshot", "SNAPSHOT")]
+        for what, name in [
+            ("append", "APPEND"),
+            ("create", "APPEND_AND_CREATE"),
+            ("claim", "CLAIM"),
+            ("claim again", "CLAIM_AGAIN"),
+            ("snapshot", "SNAPSHOT"),
+        ]
     ),
     Mutant(
         "appends do not look for their lane",
@@ -59,6 +65,9 @@ MUTANTS = [
     ),
     Mutant("claims ignore the owner", "CLAIM", "o.owner IS NULL OR", "true OR", races.test_append_in_flight_while_buried),
     Mutant("claims ignore the epoch", "CLAIM", "AND o.epoch = c.epoch", "", races.test_two_claimers_with_one_epoch, {"same_term": True}),
+    Mutant(
+        "claims again ignore the owner", "CLAIM_AGAIN", "AND o.owner = lane.term", "", races.test_a_crash_of_the_server_forgets_no_epoch
+    ),
     Mutant("nobody claims his own", "CLAIM", "o.owner = lane.term OR", "", races.test_a_claim_whose_reply_was_lost, {"when": When.AFTER}),
     Mutant(
         "the lease is read before waiting",

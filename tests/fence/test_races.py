@@ -20,7 +20,7 @@ from jido_objects.stores import postgresql, statements
 from jido_objects.stores.link import Statement
 from jido_objects.stores.postgresql import PostgresStore
 from jido_objects.stores.postgresql_writer import PostgresWriter
-from jido_objects.stores.protocol import Claim, TermEnded
+from jido_objects.stores.protocol import Claim, Snapshot, TermEnded
 from tests.contract.postgresql import PostgresWorld, needs_postgresql
 from tests.contract.proxy import Proxy
 from tests.contract.world import LEASE, TYPE, When, create, extend, on_a_loop
@@ -177,16 +177,15 @@ async def test_append_when_the_burial_comes_to_nothing(postgresql_parameters: di
         assert await append == [on.id]
 
 
-@pytest.mark.parametrize("what", ["append", "create", "claim", "snapshot"])
+@pytest.mark.parametrize("what", ["append", "create", "claim", "claim again", "snapshot"])
 @on_a_loop
 async def test_every_write_waits_for_an_uncommitted_burial(what: str, postgresql_parameters: dict[str, Any]) -> None:
-    from jido_objects.stores.protocol import Snapshot
-
     async with scene(postgresql_parameters) as on:
         calls: dict[str, Callable[[], Awaitable[Any]]] = {
             "append": lambda: on.writer.append([extend(on.key, on.id, 1, 2)]),
             "create": lambda: on.writer.append([create(str(uuid4()))]),
             "claim": lambda: on.writer.claim([Claim(on.id, 1)]),
+            "claim again": lambda: on.writer.claim([Claim(on.id, 1, again=True)]),
             "snapshot": lambda: on.writer.snapshot([Snapshot(on.id, 1, 1, "{}", 0)]),
         }
         await on.held.execute("DELETE FROM jido_lane WHERE term = %s", [on.term])

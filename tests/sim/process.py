@@ -76,7 +76,7 @@ class SimProcess:
         self.pid = pid
         self.clock = clock
         self.name = f"p{pid}"
-        self.dead = self.started = self.stopped = False
+        self.dead = self.started = self.leaving = self.stopped = False
         self.frozen_until = 0.0
         self.doubtful_until = -1.0
         """Virtual time until which unconfirmed answers may be old: its machine was suspended."""

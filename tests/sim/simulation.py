@@ -201,6 +201,9 @@ class Simulation:
             request.future.set_result(None)
 
     async def drain(self, process: SimProcess) -> None:
+        if process.leaving:
+            return
+        process.leaving = True
         stopping = self.loop.create_task(process.stop(), context=process.context.copy())
         await asyncio.wait([stopping], timeout=10.0)
         if process.dead:

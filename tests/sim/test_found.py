@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jido_objects.activation import Status
-from jido_objects.errors import CallIdReused, JidoError, OwnedElsewhere
+from jido_objects.errors import CallIdReused, HostStopped, JidoError, OutcomeUnknown, OwnedElsewhere
 
 from .bench import LEASE, Bench, Process
 
@@ -265,3 +265,65 @@ async def test_a_burial_that_was_not_answered_fails_no_call(bench: Bench) -> Non
     bench.dead.add(owner.pid)
     other.gates.break_at("bury:executed")
     assert (await other.send("k", "put", 2))[0] == 1
+
+
+async def settling(bench: Bench, lost_at: str) -> tuple[Process, asyncio.Future[Any]]:
+    """A host that is asking what became of a write."""
+    owner = await bench.process(keeper=True)
+    await owner.send("k", "put", 1)
+    owner.gates.break_at(lost_at)
+    owner.gates.close("recall:called")
+    writing = owner.send("k", "put", 2)
+    await owner.gates.came("recall:called")
+    return owner, writing
+
+
+@scenario
+async def test_a_host_that_stops_waits_for_what_became_of_a_write(bench: Bench) -> None:
+    owner, writing = await settling(bench, "append:executed")
+    stopping = asyncio.get_running_loop().create_task(owner.host.stop(1.0))
+    await asyncio.sleep(0.2)
+    owner.gates.open("recall:called")
+    assert (await asyncio.wait_for(writing, 2))[0] == 1
+    await stopping
+
+
+@scenario
+async def test_a_host_that_stops_writes_again_what_was_lost(bench: Bench) -> None:
+    owner, writing = await settling(bench, "append:sent")
+    stopping = asyncio.get_running_loop().create_task(owner.host.stop(1.0))
+    await asyncio.sleep(0.2)
+    owner.gates.open("recall:called")
+    assert (await asyncio.wait_for(writing, 2))[0] == 1
+    await stopping
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_write_whose_connection_breaks_while_its_host_stops_is_answered(lost: bool) -> None:
+    async def story(bench: Bench) -> None:
+        owner = await bench.process(keeper=True)
+        await owner.send("k", "put", 1)
+        owner.gates.close("append:sent")
+        writing = owner.send("k", "put", 2)
+        await owner.gates.came("append:sent")
+        stopping = asyncio.get_running_loop().create_task(owner.host.stop(1.0))
+        await asyncio.sleep(0.1)
+        owner.gates.break_at("append:executing" if lost else "append:executed")
+        owner.gates.open("append:sent")
+        if lost:
+            with pytest.raises(HostStopped):
+                await asyncio.wait_for(writing, 2)
+        else:
+            assert (await asyncio.wait_for(writing, 2))[0] == 1
+        await stopping
+
+    bench = Bench()
+    bench.run(story(bench))
+
+
+@scenario
+async def test_a_host_that_stops_without_knowing_says_so(bench: Bench) -> None:
+    owner, writing = await settling(bench, "append:executed")
+    await owner.host.stop(1.0)
+    with pytest.raises(OutcomeUnknown):
+        await asyncio.wait_for(writing, 2)

@@ -25,6 +25,7 @@ from jido_objects import limits
 from jido_objects.codec import CorruptValue, kind_of
 from jido_objects.errors import DefinitionError, InvalidValue, StateError
 from jido_objects.state import Field, State, TrackedDict, TrackedList, TrackedSet, current_turn
+from jido_objects.tracked.nodes import SWAP
 from tests.unit.test_codec import Mixed, Point
 
 _MISSING = object()
@@ -954,3 +955,17 @@ def test_change_costs_what_it_touches() -> None:
         program(Self(state), 7)
         state.rollback()
         assert Counting.walked == 0
+
+
+def test_many_keys_that_come_back_keep_the_order_once() -> None:
+    state = new(json.dumps({"holds": dict.fromkeys("abcdefgh", 1)}), holds=dict[str, int])
+    with turn(state):
+        holds = Self(state).holds
+        for key in list(holds):
+            holds[key] = holds.pop(key)
+        assert sum(entry[2] is SWAP for entry in state.log) == 1
+        state.finish()
+    with turn(state):
+        del Self(state).holds["a"]
+        assert list(state.values["holds"]._raw) == list("abcdefgh")
+        state.finish()
