@@ -46,7 +46,7 @@ sim: $(READY) ## the runtime over virtual time with aimed faults, and every muta
 faults: $(READY) ## real processes on real databases, killed, frozen and cut off; SEED= replays, SECONDS= goes on
 	$(PY) -m tests.faults $(ARGS)
 
-bench: $(READY) ## the tables of docs/performance.md as ratios measured in one run
+bench: $(READY) ## the tables of docs/explanation/performance.md as ratios measured in one run
 	$(PY) -m benchmarks $(ARGS)
 
 docs: $(READY) ## run every snippet of the documentation and follow its links

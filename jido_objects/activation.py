@@ -317,8 +317,9 @@ class Activation:
         if state.dirty and "clean" in self.definition.hooks:
             self.definition.hooks["clean"](self.instance)
         try:
-            result = method.result.copy(result, method.label)
+            result = method.result.copy(result, method.returns)
         except InvalidValue as error:
+            logger.error("%s: %s", call, error)
             self._abort(call, turn, error, own=True)
             return
         own_id = call.own_id and method.recorded
@@ -367,7 +368,7 @@ class Activation:
         self._deliver(call, None, error, None)
 
     def _failed(self, call: Call, error: BaseException) -> CallFailed:
-        text = str(error)
+        text = str(error).removesuffix(".")
         if type(error).__name__ == "SynchronousOnlyOperation":
             text = (
                 "the ORM cannot run in a plain `def` turn, which runs on the host's loop. "

@@ -147,6 +147,8 @@ class Definition:
 
     def reader(self, name: str) -> Method:
         """The reader of a field, or the query of that name; raises ``UnknownField``."""
+        if not isinstance(name, str):
+            raise UnknownField(self.cls.__name__, getattr(name, "__name__", name), ": get takes a name; a method is called with call")
         reader = self._readers.get(name)
         if reader is not None:
             return reader

@@ -59,7 +59,7 @@ class DurableObject:
         if not definition.options.abstract:
             Definition.register(definition)
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise StateError(
             f"{type(self).__name__} is not made by hand: use {type(self).__name__}.at(key) and call its methods through that ref."
         )
@@ -139,6 +139,8 @@ class DurableObject:
 
 def _undeclared(instance: DurableObject, name: str) -> UndeclaredAttribute:
     definition = type(instance)._jido_definition
+    if name in dir(type(instance)):
+        return UndeclaredAttribute(type(instance).__name__, name, " that can be assigned: in the class body it has no annotation")
     known = [*definition.shape, *definition.transients, *definition.method_names()]
     return UndeclaredAttribute(type(instance).__name__, name, did_you_mean(name, known))
 

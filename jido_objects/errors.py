@@ -163,8 +163,8 @@ class CallExpired(JidoError):
 
 
 class OwnedElsewhere(JidoError):
-    """{0} is owned by another live process ({1}), and no transport is configured to reach it (JIDO_OBJECTS['TRANSPORT']).
-    Call it there, or let that process end."""
+    """{0} is owned by another live process ({1}), and this one has no transport to reach it (JIDO_OBJECTS['TRANSPORT']).
+    Call it in that process, or let that process end; peek() and exists() work from here."""
 
     retryable = True
 
@@ -220,6 +220,10 @@ class ReadOnlyDatabase(StoreError):
 
 class UnsupportedDatabase(StoreError, ConfigurationError):
     """{0}"""
+
+
+class Unacceptable(StoreError):
+    """The database cannot hold these rows, and would refuse them again: {0}"""
 
 
 class CorruptObject(StoreError):

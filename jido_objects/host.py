@@ -270,6 +270,9 @@ class Host:
                 except JidoError as error:
                     activation.let_out(Answer(answer.call, None, _own(error), None))
                     return
+                except asyncio.CancelledError:
+                    activation.let_out(Answer(answer.call, None, HostStopped(str(answer.call)), None))
+                    raise
                 if not alive:
                     self.term_lost(lease)
             if alive and activation.status is Status.LIVE:
@@ -428,7 +431,8 @@ class Host:
                 if not activation.is_thawing():
                     return
                 continue
-            epoch = await self.pipeline.claim(Claim(found.id, found.epoch, again=found.owner is not None and found.owner.term == lease.term))
+            ours = found.owner is not None and found.owner.term == lease.term
+            epoch = await self.pipeline.claim(Claim(found.id, found.epoch, again=ours))
             if epoch is None:
                 continue
             loaded = await self._loading.ask(found.id)

@@ -59,6 +59,7 @@ class Method:
         "recorded",
         "required",
         "result",
+        "returns",
         "signature",
         "variadic",
         "variadic_named",
@@ -69,6 +70,7 @@ class Method:
         marks: Marks = getattr(function, "__jido__", None) or Marks()
         self.name = function.__name__
         self.label = f"{type_name}.{self.name}"
+        self.returns = f"what {self.label}() returned"
         self.function = function
         self.query = marks.query
         self.recorded = not marks.query

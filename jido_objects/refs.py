@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from uuid import UUID
 
 from . import codec, ids, keys
 from .errors import ConfigurationError, InvalidArguments
-from .limits import is_positive
+from .limits import KEY_BYTES, is_positive
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -147,8 +148,7 @@ class Ref(Generic[T]):
         if call_id is not None:
             options = replace(options, call_id=ids.check(call_id))
         if user is not None:
-            pk = getattr(user, "pk", user)
-            options = replace(options, user=pk if pk is None or isinstance(pk, int) else str(pk))
+            options = replace(options, user=_user_id(user))
         if confirmed is not None:
             options = replace(options, confirmed=bool(confirmed))
         return Ref(self.definition, self.key, options)
@@ -205,4 +205,17 @@ def _ref_of(label: str, key: str) -> Ref[Any]:
     return Ref(Definition.of(label), key)
 
 
-codec.register(Ref, "ref", lambda ref: [ref.definition.label, ref.key], lambda pair: _ref_of(*pair))
+def _user_id(user: object) -> int | str | None:
+    pk = getattr(user, "pk", user)
+    if isinstance(pk, UUID):
+        pk = str(pk)
+    if pk is None or (isinstance(pk, int) and not isinstance(pk, bool)):
+        return pk
+    if not isinstance(pk, str) or not pk or len(pk.encode("utf-8", "replace")) > KEY_BYTES or not pk.isprintable():
+        raise InvalidArguments(
+            f"user is a model instance or its pk (an integer, a UUID, or text of at most {KEY_BYTES} bytes), not {user!r:.60}."
+        )
+    return pk
+
+
+codec.register(Ref, "ref", lambda ref: [ref.definition.label, ref.key], lambda pair: _ref_of(*pair), form="array")

@@ -11,14 +11,16 @@ import logging
 import time
 from asyncio.events import _get_running_loop
 from collections import deque
+from collections.abc import Awaitable, Callable
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import connections, transaction
 
 from . import ids, process
-from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException
+from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException, StoreUnavailable
+from .host import Host
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
 from .methods import Method
 from .process import Process
@@ -26,6 +28,8 @@ from .refs import Ref
 from .turns import Call, Turn, describe, open_turn
 
 logger = logging.getLogger("jido_objects.router")
+
+T = TypeVar("T")
 
 BURST = 32
 """Calls that are handed over before the step has ended: while they are being committed the next ones are prepared."""
@@ -344,28 +348,36 @@ class Router:
     # -------------------------------------------------------------------------------------------- looking
 
     def peek(self, ref: Ref[Any]) -> dict[str, Any] | None:
-        here = self._may_block(ref, "peek")
-        return here.ask_blocking(lambda host: host.read(ref.definition, (ref.label, ref.key)), self._patience(ref))
+        return self._look(ref, "peek", lambda host: host.read(ref.definition, (ref.label, ref.key)))
 
     async def apeek(self, ref: Ref[Any]) -> dict[str, Any] | None:
-        return await asyncio.wait_for(
-            process.current().ask(lambda host: host.read(ref.definition, (ref.label, ref.key))), self._patience(ref)
-        )
+        return await self._alook(ref, "apeek", lambda host: host.read(ref.definition, (ref.label, ref.key)))
 
     def exists(self, ref: Ref[Any]) -> bool:
-        here = self._may_block(ref, "exists")
-        return here.ask_blocking(lambda host: host.exists((ref.label, ref.key)), self._patience(ref))
+        return self._look(ref, "exists", lambda host: host.exists((ref.label, ref.key)))
 
     async def aexists(self, ref: Ref[Any]) -> bool:
-        return await asyncio.wait_for(process.current().ask(lambda host: host.exists((ref.label, ref.key))), self._patience(ref))
+        return await self._alook(ref, "aexists", lambda host: host.exists((ref.label, ref.key)))
 
-    def _patience(self, ref: Ref[Any]) -> float:
-        return ref.options.timeout or CALL_TIMEOUT
-
-    def _may_block(self, ref: Ref[Any], what: str) -> Process:
+    def _look(self, ref: Ref[Any], what: str, question: Callable[[Host], Awaitable[T]]) -> T:
         if _get_running_loop() is not None:
             raise BlockingCall(f"{ref!r}.{what}() blocks, and this is a running event loop: use `await ref.a{what}()`.")
-        return process.current()
+        timeout = ref.options.timeout or CALL_TIMEOUT
+        try:
+            return process.current().ask_blocking(question, timeout)
+        except TimeoutError as error:
+            raise _unanswered(ref, what, timeout) from error
+
+    async def _alook(self, ref: Ref[Any], what: str, question: Callable[[Host], Awaitable[T]]) -> T:
+        timeout = ref.options.timeout or CALL_TIMEOUT
+        try:
+            return await asyncio.wait_for(process.current().ask(question), timeout)
+        except TimeoutError as error:
+            raise _unanswered(ref, what, timeout) from error
+
+
+def _unanswered(ref: Ref[Any], what: str, timeout: float) -> StoreUnavailable:
+    return StoreUnavailable(f"{ref!r}.{what}() has waited for {timeout} s")
 
 
 def _blocking(ref: Ref[Any], method: Method, turn: Turn | None) -> BlockingCall:

@@ -48,12 +48,16 @@ def postgresql_parameters(django_db_setup: None) -> dict[str, Any]:
 def sqlite_template(
     django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], bytes]:
-    """Django's parameters, and the bytes of a migrated database file."""
+    """Django's parameters, and the bytes of a migrated database file without any rows of ours."""
     connection = connections["default"]
     parameters = connection.get_connection_params()
     target = tmp_path_factory.mktemp("template") / "db"
     with closing(sqlite3.connect(parameters["database"], uri=True)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
+        for (table,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'jido_%'").fetchall():
+            copy.execute(f"DELETE FROM {table}")
+        copy.commit()
+        copy.execute("VACUUM")
     return parameters, target.read_bytes()
 
 

@@ -21,7 +21,7 @@ from enum import Enum
 from uuid import UUID
 
 from ..clock import Clock, SystemClock
-from ..errors import StoreError, StoreUnavailable
+from ..errors import StoreError, StoreUnavailable, Unacceptable
 from .protocol import (
     Append,
     Appended,
@@ -36,7 +36,6 @@ from .protocol import (
     TermEnded,
     TermInfo,
     TermRow,
-    Unacceptable,
 )
 
 LOCK_SECONDS = 0.3

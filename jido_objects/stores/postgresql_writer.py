@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 from psycopg.pq.abc import PGresult
 
-from ..errors import OutcomeUnknown, StoreError, StoreUnavailable
+from ..errors import OutcomeUnknown, StoreError, StoreUnavailable, Unacceptable
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement
-from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded, Unacceptable
+from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlstates import Duplicate, refusal
 
 if TYPE_CHECKING:

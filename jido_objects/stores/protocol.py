@@ -20,7 +20,7 @@ from enum import IntEnum
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
-from ..errors import StoreError
+from ..errors import Unacceptable
 
 FORMAT = 1
 """Format of a journal row and of a snapshot, written into each."""
@@ -28,10 +28,6 @@ FORMAT = 1
 
 class TermEnded(Exception):
     """The term was buried: nothing was written, and nothing ever will be in its name."""
-
-
-class Unacceptable(StoreError):
-    """The database cannot hold these rows, and would refuse them again: {0}"""
 
 
 class EntryKind(IntEnum):

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from ..errors import NotMigrated, OutcomeUnknown, ReadOnlyDatabase, StoreError, StoreUnavailable
-from .protocol import Unacceptable
+from ..errors import NotMigrated, OutcomeUnknown, ReadOnlyDatabase, StoreError, StoreUnavailable, Unacceptable
 
 T = TypeVar("T")
 

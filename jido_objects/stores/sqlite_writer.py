@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
-from ..errors import OutcomeUnknown, StoreUnavailable
-from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded, Unacceptable
+from ..errors import OutcomeUnknown, StoreUnavailable, Unacceptable
+from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlite_connection import refusals, stamp, transaction
 from .worker import Worker
 

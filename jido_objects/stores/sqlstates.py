@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import NotMigrated, ReadOnlyDatabase, StoreError, StoreUnavailable
+from ..errors import NotMigrated, ReadOnlyDatabase, StoreError, StoreUnavailable, Unacceptable
 from .link import ServerError
-from .protocol import Unacceptable
 
 
 class Duplicate(Unacceptable):

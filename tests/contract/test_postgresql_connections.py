@@ -16,13 +16,13 @@ from jido_objects.errors import (
     ReadOnlyDatabase,
     StoreError,
     StoreUnavailable,
+    Unacceptable,
     UnsupportedDatabase,
 )
 from jido_objects.stores import arrays
 from jido_objects.stores.link import ConnectionLost, Link, NotSent, ServerError, Statement
 from jido_objects.stores.postgresql import PostgresStore
 from jido_objects.stores.postgresql_writer import PostgresWriter
-from jido_objects.stores.protocol import Unacceptable
 from jido_objects.stores.sqlstates import refusal
 
 from .pooler import Pooler

@@ -7,7 +7,6 @@ from collections import defaultdict
 
 from jido_objects import delta as deltas
 from jido_objects import ids
-
 from tests.sim.witness import Operation, Outcome, Row, SnapshotRow, Violation, check, check_journal, rows_by_object
 
 from .clients import MODEL, History

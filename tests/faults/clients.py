@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 from jido_objects import ids
-
 from tests.sim.witness import Operation, Outcome
 
 from .hosts import Gone, HostProcess, Reply

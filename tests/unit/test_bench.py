@@ -13,7 +13,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from jido_objects import process
+from jido_objects import conf, process
 from jido_objects.bench import calls
 from jido_objects.bench.baseline import Counter
 from jido_objects.bench.sides import Objects
@@ -147,6 +147,8 @@ class TestCommand:
         assert "jido_bench_counter" in err.getvalue()
         assert "1 objects" in err.getvalue()
         Definition.registry.pop(LABEL, None)
+        # What it died with is not this process's: other tests have their own database.
+        process.configure_with(conf.read)
         assert remains() == []
 
     def test_unknown_database(self) -> None:

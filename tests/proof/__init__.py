@@ -1,0 +1,1 @@
+"""The promises with the counts that CI demands: ``python -m tests.proof``."""

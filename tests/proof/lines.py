@@ -1,0 +1,59 @@
+"""One line per promise: what was run, how much of it, what it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Line:
+    """A line of the table. It passes when nothing was broken and enough was run."""
+
+    promise: str
+    what: str
+    count: int
+    wanted: int
+    unit: str
+    violations: list[str] = field(default_factory=list)
+    notes: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.violations and self.count >= self.wanted
+
+    @property
+    def verdict(self) -> str:
+        if self.violations:
+            return "BROKEN"
+        return "holds" if self.count >= self.wanted else f"too few: {self.wanted:,} were wanted"
+
+    def cells(self) -> list[str]:
+        what = f"{self.what} ({self.notes})" if self.notes else self.what
+        return [self.promise, what, f"{self.count:,} {self.unit}", str(len(self.violations)), self.verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "verdict": self.verdict, "passed": self.passed}
+
+
+@dataclass
+class Part:
+    """Something that runs on its own and gives lines. ``scale`` multiplies its counts."""
+
+    name: str
+    run: Callable[[float, int], Iterable[Line]]
+
+
+HEADINGS = ["promise", "what was run", "count", "violations", "verdict"]
+
+
+def markdown(lines: list[Line]) -> str:
+    rows = [HEADINGS, ["---"] * len(HEADINGS), *(line.cells() for line in lines)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def plain(lines: list[Line]) -> str:
+    rows = [HEADINGS, *(line.cells() for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
