@@ -603,8 +603,13 @@ class Host:
         """A task in the host's own context: a caller's context must not live on in it."""
         task = asyncio.get_running_loop().create_task(coroutine, context=self._context.copy())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, JidoError | TermEnded):
+            logger.error("A task of the host ended with an error", exc_info=error)
 
     def spawn_turn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self.spawn(coroutine)

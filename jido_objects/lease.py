@@ -113,4 +113,10 @@ class Keeper:
                 logger.warning("The keeper of the lease cannot reach the database yet: %s", error)
                 await asyncio.sleep(0.1)
         while True:
-            await asyncio.sleep(await self.tick())
+            try:
+                pause = await self.tick()
+            except Exception:
+                # Without a keeper the host would lose its term and never learn why.
+                logger.exception("A renewal met an error that is not the store's")
+                pause = 0.1
+            await asyncio.sleep(pause)

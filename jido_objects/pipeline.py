@@ -126,6 +126,10 @@ class Pipeline:
                 self._closing = True
                 self._host.term_lost(self)
                 return
+            except Exception:
+                # A pipeline that ended here would leave every call of this process waiting for nothing.
+                logger.exception("The commit pipeline met an error that is not its own; it goes on")
+                await asyncio.sleep(0.1)
 
     async def _append(self) -> None:
         batch = self._form()
@@ -144,6 +148,11 @@ class Pipeline:
             logger.warning("A batch of %d objects was not written: %s", len(batch), error)
             for activation, _ in batch:
                 self._refused(activation, error)
+            return
+        except Exception as error:
+            # A fault of the store's own: nobody knows what it did, so it is settled and the journal is asked.
+            logger.exception("The store failed with a batch of %d objects", len(batch))
+            await self._settle_unknown(batch, OutcomeUnknown("a batch", repr(error)))
             return
         self.batches += 1
         for (activation, append), appended in zip(batch, outcome, strict=True):
@@ -283,20 +292,28 @@ class Pipeline:
             epochs = await self._writer.claim([claim for claim, _ in claims])
         except OutcomeUnknown as error:
             # A claim is idempotent for its own term: settle, and let each ask again.
-            for _, future in claims:
-                if not future.done():
-                    future.set_exception(StoreUnavailable(str(error)))
+            self._fail_claims(claims, StoreUnavailable(str(error)))
             await self._settle()
-        except BaseException as error:
-            for _, future in claims:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, StoreError | TermEnded) else TermEnded())
-            if not isinstance(error, StoreError):
-                raise
+        except TermEnded as error:
+            self._fail_claims(claims, error)
+            raise
+        except StoreError as error:
+            self._fail_claims(claims, error)
+        except asyncio.CancelledError:
+            self._fail_claims(claims, TermEnded())
+            raise
+        except Exception as error:
+            logger.exception("The store failed with %d claims", len(claims))
+            self._fail_claims(claims, StoreError(f"the claim failed: {error!r}"))
         else:
             for (_, future), epoch in zip(claims, epochs, strict=True):
                 if not future.done():
                     future.set_result(epoch)
+
+    def _fail_claims(self, claims: list[tuple[Claim, asyncio.Future[int | None]]], error: Exception) -> None:
+        for _, future in claims:
+            if not future.done():
+                future.set_exception(error)
 
     async def _snapshot(self) -> None:
         snapshots = list(self._snapshots.values())[:64]

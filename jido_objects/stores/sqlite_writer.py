@@ -19,8 +19,8 @@ _INSERT = f"""INSERT INTO jido_journal (object_id, seq, epoch, digest, at, versi
     result, extra, format) VALUES ({", ".join("?" * 14)}, {FORMAT})"""
 _CREATE = """INSERT INTO jido_object (type, key, owner, epoch, destroyed) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (type, key) DO NOTHING RETURNING id"""
-_CLAIM = """UPDATE jido_object SET owner = ?1, epoch = epoch + 1 WHERE id = ?2 AND epoch = ?3
-    AND (owner = ?1 OR NOT ?4 AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner)))"""
+_CLAIM = """UPDATE jido_object SET owner = :term, epoch = epoch + 1 WHERE id = :id AND epoch = :epoch
+    AND (owner = :term OR NOT :again AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner)))"""
 _UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
 
 
@@ -107,7 +107,7 @@ class SqliteWriter:
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         def claim(connection: sqlite3.Connection) -> list[int | None]:
             return [
-                c.epoch + 1 if connection.execute(_CLAIM, (self._term.hex, c.object_id, c.epoch, c.again)).rowcount == 1 else None
+                c.epoch + 1 if connection.execute(_CLAIM, {"term": self._term.hex, "id": c.object_id, "epoch": c.epoch, "again": c.again}).rowcount == 1 else None
                 for c in claims
             ]
 
@@ -132,10 +132,10 @@ def _snapshot(connection: sqlite3.Connection, s: Snapshot) -> bool:
         (s.object_id, s.seq, s.epoch, s.version, s.document),
     )
     connection.execute(
-        """DELETE FROM jido_snapshot WHERE object_id = ?1
-            AND seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = ?1 AND p.seq < ?2)
-            AND seq IS NOT (SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = ?1
-                AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = ?1))""",
-        (s.object_id, s.seq),
+        """DELETE FROM jido_snapshot WHERE object_id = :object
+            AND seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = :object AND p.seq < :seq)
+            AND seq IS NOT (SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = :object
+                AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = :object))""",
+        {"object": s.object_id, "seq": s.seq},
     )
     return True

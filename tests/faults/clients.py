@@ -44,7 +44,9 @@ class History:
         self._reads += 1
         return f"read-{self._reads}"
 
-    def attempt(self, host: HostProcess, key: str, method: str, args: list[Any], call_id: str | None, timeout: float = 5.0) -> Attempt:
+    def attempt(
+        self, host: HostProcess, key: str, method: str, args: list[Any], call_id: str | None, timeout: float = 5.0, **how: bool
+    ) -> Attempt:
         """Send a call; whatever comes back, whenever it comes, is noted."""
         operation = Operation(
             key, call_id or self.read_id(), method, args, call_id is not None and not ids.is_generated(call_id), time.monotonic(), where=host.name
@@ -55,7 +57,7 @@ class History:
             if (key, call_id) in self._sent:
                 self.counts["re-sends"] += 1
             self._sent.add((key, call_id))
-        return Attempt(self, operation, host.call(key, method, args, call_id, timeout))
+        return Attempt(self, operation, host.call(key, method, args, call_id, timeout, **how))
 
     def cast(self, key: str, call_id: str, source: str, invoked: float) -> None:
         """A call that an object has made: nobody is told of its outcome."""
@@ -184,7 +186,10 @@ class Client:
             # Generated ids leave no row where nothing changed, so what never changes anything has ids of its own.
             call_id = ids.generate() if method in ("put", "slow") and rng.random() < 0.2 else f"{self.name}-{self._made}"
         started = time.monotonic()
-        last = await self.insist(key, method, args, call_id)
+        how = {}
+        if rng.random() < 0.15:
+            how["confirmed" if method == "look" else "thread"] = True
+        last = await self.insist(key, method, args, call_id, **how)
         self._history.slow(time.monotonic() - started, key, call_id)
         if method == "tell":
             assert call_id is not None
@@ -194,12 +199,15 @@ class Client:
             if len(self._known) > 200:
                 del self._known[:100]
 
-    async def insist(self, key: str, method: str, args: list[Any], call_id: str | None) -> Operation | None:
+    async def insist(self, key: str, method: str, args: list[Any], call_id: str | None, **how: bool) -> Operation | None:
         """Send until its outcome is known; ``None`` for an error that no fault explains."""
         host = self._rng.choice(self._hosts)
         while True:
             host = await self._one_that_lives(host)
-            attempt = self._history.attempt(host, key, method, args, call_id)
+            if call_id is not None and self._rng.random() < 0.05:
+                # A duplicate on its heels: it waits for the first, or the first for it.
+                self._history.attempt(self._rng.choice([host, host, *self._hosts]), key, method, args, call_id)
+            attempt = self._history.attempt(host, key, method, args, call_id, **how)
             if await attempt.wait(self._patience):
                 return attempt.operation
             if not attempt.retryable:

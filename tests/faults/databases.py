@@ -60,9 +60,9 @@ class Database:
         return bool(self.ask("SELECT 1 FROM jido_journal WHERE call_id = ?", [call_id]))
 
 
-def environment(settings: dict[str, Any], lease: float) -> dict[str, str]:
-    """What a host process is started with."""
-    given = {"database": settings, "lease": lease}
+def environment(settings: dict[str, Any], objects: dict[str, Any]) -> dict[str, str]:
+    """What a host process is started with: its database and its ``JIDO_OBJECTS``."""
+    given = {"database": settings, "objects": objects}
     unwanted = ("COV_CORE_SOURCE", "DJANGO_SETTINGS_MODULE", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "PYTHONPATH": str(ROOT), "JIDO_FAULTS": json.dumps(given)}
@@ -70,7 +70,7 @@ def environment(settings: dict[str, Any], lease: float) -> dict[str, str]:
 
 def _migrate(settings: dict[str, Any]) -> None:
     command = [sys.executable, "-m", "tests.faults.worker", "migrate"]
-    done = subprocess.run(command, env=environment(settings, 1.0), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(settings, {}), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the tables could not be made:\n{done.stderr[-4000:]}")
 

@@ -30,10 +30,11 @@ class Gone(Exception):
 class HostProcess:
     """One slot for a host: the process in it may die and be started again, the proxy stays."""
 
-    def __init__(self, name: str, database: Database, lease: float, mutant: str | None = None) -> None:
+    def __init__(self, name: str, database: Database, lease: float, mutant: str | None = None, **objects: Any) -> None:
         self.name = name
         self.database = database
-        self.lease = lease
+        self.objects = {"LEASE_SECONDS": lease, **objects}
+        """Its ``JIDO_OBJECTS``."""
         self.mutant = mutant
         self.proxy: Proxy | None = None
         self.log: Path = database.directory / f"{name}.log"
@@ -70,7 +71,7 @@ class HostProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, self.mutant] if self.mutant else command,
-                env=environment(settings, self.lease),
+                env=environment(settings, self.objects),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -189,8 +190,11 @@ class HostProcess:
         self._writer.write(json.dumps({"n": self._number, "do": do, **command}).encode() + b"\n")
         return future
 
-    def call(self, key: str, method: str, args: list[Any], call_id: str | None = None, timeout: float = 5.0) -> asyncio.Future[Reply]:
-        return self.send("call", key=key, method=method, args=args, id=call_id, timeout=timeout)
+    def call(
+        self, key: str, method: str, args: list[Any], call_id: str | None = None, timeout: float = 5.0, **how: bool
+    ) -> asyncio.Future[Reply]:
+        """``how``: ``confirmed`` for a read that asks the database, ``thread`` for a blocking call."""
+        return self.send("call", key=key, method=method, args=args, id=call_id, timeout=timeout, **how)
 
     async def ask(self, do: str, seconds: float = 20.0, **command: Any) -> Any:
         """Send a command that must succeed; returns its result."""

@@ -13,4 +13,4 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "jido_objects", "tests.faults"]
 DATABASES = {"default": _given["database"]}
-JIDO_OBJECTS = {"LEASE_SECONDS": _given["lease"]}
+JIDO_OBJECTS = _given["objects"]

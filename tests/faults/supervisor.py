@@ -36,6 +36,10 @@ class Plan:
     seconds: float = 300.0
     clients: int = 12
     lease: float = 0.6
+    crashes: int = 0
+    """Of PostgreSQL."""
+    activations: int = 16
+    """Objects a host may have in memory: few, so that the least recently used leave all the time."""
     endless: bool = False
     """Go on until the time is up, whatever has been done by then."""
     mutant: str | None = None
@@ -45,7 +49,8 @@ class Plan:
 
 
 WEIGHTS = {"kill at a point": 12, "kill at any moment": 4, "kill both": 1, "freeze": 2, "stop": 1, "hibernate": 2}
-NETWORK = {"reset": 3, "hold": 2, "drop": 1, "refuse": 1, "crash of PostgreSQL": 1}
+CRASH = "crash of PostgreSQL"
+NETWORK = {"reset": 3, "hold": 2, "drop": 1, "refuse": 1, CRASH: 1}
 KILLS = ("kill at a point", "kill at any moment", "kill both")
 
 
@@ -57,7 +62,7 @@ class Storm:
         self.rng = random.Random(seed)
         self.history = History()
         self.report = Report("storm", database.vendor, seed)
-        self.hosts = [HostProcess(name, database, plan.lease, plan.mutant) for name in ("a", "b")]
+        self.hosts = [HostProcess(name, database, plan.lease, plan.mutant, MAX_ACTIVATIONS=plan.activations) for name in ("a", "b")]
         self.kills = 0
         self.began = 0.0
         self._going = True
@@ -110,7 +115,10 @@ class Storm:
                     caller.cancel()
 
     def _enough(self) -> bool:
-        return not self.plan.endless and self.kills >= self.plan.kills and self.history.counts["re-sends"] >= self.plan.resends
+        plan = self.plan
+        crashes = plan.crashes if isinstance(self.database, PostgresDatabase) else 0
+        done = self.kills >= plan.kills and self.history.counts["re-sends"] >= plan.resends and self.report.done[CRASH] >= crashes
+        return done and not plan.endless
 
     def _where(self) -> str:
         return "".join(f"\n--- the log of {host.name} ends with\n{host.log_text(2500)}" for host in self.hosts)
@@ -133,21 +141,22 @@ class Storm:
             "hold": self._hold,
             "drop": self._drop,
             "refuse": self._refuse,
-            "crash of PostgreSQL": self._crash_postgresql,
+            CRASH: self._crash_postgresql,
         }
         began = time.monotonic()
         await actions[name]()
         self.report.done[name] += 1
         acted = time.monotonic()
-        await self._answered(f"after: {name}")
+        # Now and then there is peace for a while, so that load builds up before the next fault.
+        await self._answered(f"after: {name}", times=self.rng.choice([1, 1, 1, 200]))
         if self.plan.trace:
             alive = "".join(host.name for host in self.hosts if host.alive)
             print(f"{began - self.began:7.2f} {name}: {acted - began:.2f} s, answered after {time.monotonic() - acted:.2f} s; alive: {alive}", file=sys.stderr)
 
-    async def _answered(self, what: str) -> None:
+    async def _answered(self, what: str, times: int = 1) -> None:
         """Progress: somebody learns an outcome from now on."""
-        answers = self.history.counts["answers"]
-        await until(lambda: self.history.counts["answers"] > answers, f"somebody was answered {what}", LIVENESS)
+        enough = self.history.counts["answers"] + times
+        await until(lambda: self.history.counts["answers"] >= enough, f"somebody was answered {what}", LIVENESS)
 
     async def _some_host(self) -> HostProcess:
         for task in list(self._starting.values()):

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
@@ -29,6 +30,7 @@ class Worker:
         self._reader = reader
         self._writer = writer
         self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(64)
 
     async def run(self) -> None:
         from jido_objects import process
@@ -67,7 +69,9 @@ class Worker:
     async def call(self, command: dict[str, Any]) -> Any:
         from tests.faults.objects import Ledger
 
-        ref = Ledger.at(command["key"]).using(timeout=command["timeout"], call_id=command.get("id"))
+        ref = Ledger.at(command["key"]).using(timeout=command["timeout"], call_id=command.get("id"), confirmed=command.get("confirmed"))
+        if command.get("thread"):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ref.call(command["method"], *command["args"]))
         return await ref.acall(command["method"], *command["args"])
 
     async def peek(self, command: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.faults.databases import Databases
 from tests.faults.episodes import Episodes, Failovers, HeldCommits, Pauses
 from tests.faults.report import Report
-from tests.faults.supervisor import Plan, Storm
+from tests.faults.supervisor import CRASH, Plan, Storm
 
 from .lines import Line, Part
 
@@ -25,13 +25,13 @@ def _seconds(report: Report) -> str:
 
 def storm(vendor: str, kills: int, resends: int) -> Part:
     def run(scale: float, seed: int) -> Iterator[Line]:
-        plan = Plan(kills=round(kills * scale), resends=round(resends * scale), seconds=420 * scale)
+        plan = Plan(kills=round(kills * scale), resends=round(resends * scale), crashes=round(3 * scale), seconds=420 * scale)
         with Databases() as databases:
             report = asyncio.run(Storm(databases.make(vendor), seed, plan).run())
         calls, done, where = report.checked.get("calls", 0), report.done, NAMES[vendor]
         named = f"{done['killed at a named point']} at {len(report.points)} named points"
-        if done["crash of PostgreSQL"]:
-            named += f"; {done['crash of PostgreSQL']} crashes of the server"
+        if done[CRASH]:
+            named += f"; {done[CRASH]} crashes of the server"
         notes = f"{named}; {calls:,} acknowledged calls, each in the journal exactly once with its result"
         yield Line("P2", f"kill -9 under load, {where}", done["kills"], plan.kills, "kills", _of(report, "P2", "P12"), notes)
         notes = f"{report.counts['unknown']:,} of them after an unknown outcome; to either of two processes, or to both at once"

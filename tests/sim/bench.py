@@ -89,8 +89,9 @@ class Process:
         self.clock = VirtualClock(bench.loop)
         self.store = MemoryStore(bench.database, faults=self.gates)
         self.host = Host(
-            self.store, self.clock, HostSettings(lease_seconds=LEASE), info=TermInfo(pid=pid), proven_dead=lambda info: info.pid in bench.dead
-        )
+            self.store, self.clock, HostSettings(lease_seconds=LEASE), info=TermInfo(pid=pid),
+            proven_dead=lambda info: info.pid in bench.dead,
+        )  # fmt: skip
         self.keeper = Keeper(
             MemoryStore(bench.database), self.clock, lambda: self.host.lease, stuck=lambda: False,
             renewed=lambda lease: self.host.renewed(), lost=self.host.term_lost,

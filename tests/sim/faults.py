@@ -34,7 +34,7 @@ class Aim:
     action: str
     """``freeze`` (the whole process), ``suspend`` (its machine: the clock stands still), ``stall`` (the host's loop only), ``drop``
     (the connection), ``delay`` (the statement), ``crash``, ``stop`` (a drain), ``restart`` (the database), ``cut`` (the network is
-    gone), ``hold`` (it keeps everything back), ``late reply`` (and then the keeper is cut off)."""
+    gone), ``hold`` (it keeps everything back), ``late reply`` (after which the keeper is cut off)."""
     point: str
     after: float
     """Seconds of virtual time before which it does not strike."""
@@ -67,10 +67,12 @@ class Profile:
     """Weights of calls that differ from the usual ones."""
     hibernate: float = 0.3
     clocks: str = "true"
-    """``true``; ``rates``: skewed, jumping and running fast or slow within the margin."""
+    """``true``; ``rates``: skewed, jumping to and fro and running fast or slow within the margin."""
     visible_death: float = 0.3
     """How often the death of a process can be proven."""
     max_activations: int | None = None
+    whole: float = 0.4
+    """How often a partition is the host's too, and not the keeper's alone."""
     slow: float = 0.05
     """The longest ordinary delay at a fault point."""
     late: float = 0.6
@@ -107,17 +109,32 @@ PROFILES: dict[str, Profile] = {
         count=(3, 6), keys=3, late=0.9, mix={"look": 20},
     ),
     "lost": Profile(
-        ((3, ("drop", "crash", "restart"), ("append:called", "append:sent", "append:executing", "append:executed")), (1, ("cut", "hold"), _WRITES)),
+        ((3, ("drop", "crash", "restart"), every("append")), (1, ("cut", "hold"), _WRITES)),
         count=(3, 5), keys=3, late=0.5,
     ),
+    "held": Profile(
+        ((1, ("hold", "cut"), ("append:sent", "append:executing", "append:executed")),), count=(1, 3), keys=2, whole=1.0, mix={"look": 40},
+    ),
+    "burial": Profile(((1, ("freeze",), ("append:executing", "append:sent")),), count=(2, 3), keys=2, think=0.15, late=1.0),
+    "landing": Profile(((1, ("drop",), ("append:executing",)),), count=(5, 8), keys=3, late=1.0),
     "settle": Profile(
-        ((3, ("drop",), ("append:sent", "append:executed")), (2, ("drop", "delay", "freeze"), every("end_lane", "begin_lane", "recall", "find"))),
+        (
+            (3, ("drop",), ("append:sent", "append:executed")),
+            (2, ("drop", "delay", "freeze"), every("end_lane", "begin_lane", "recall", "find")),
+        ),
         count=(4, 8), keys=3, late=0.8,
     ),
-    "asynchronous": Profile(((1, ("freeze", "drop", "stall"), _WRITES),), count=(1, 2), mix={"slow": 40, "slow_boom": 8, "look": 40, "look_slowly": 8}),
+    "asynchronous": Profile(
+        ((1, ("freeze", "drop", "stall"), _WRITES),),
+        count=(1, 2), mix={"slow": 40, "stubborn": 6, "slow_boom": 8, "look": 40, "look_slowly": 8},
+    ),
     "duplicates": Profile(
         ((2, ("drop", "crash", "freeze"), _WRITES), (1, ("delay", "drop"), every("recall", "find", "load", "claim"))),
         count=(2, 4), keys=3, mix={"again": 25, "twice": 25, "other": 6}, hibernate=0.6,
+    ),
+    "pipelined": Profile(
+        ((3, ("drop", "restart"), ("append:called", "append:sent")), (1, ("cut",), every("append"))),
+        count=(2, 4), keys=1, clients=8, seconds=(3.0, 4.0), think=0.05, mix={"put": 60}, late=0.8,
     ),
     "absent": Profile(
         ((2, ("delay", "drop"), every("find", "append", "begin_term")), (1, ("freeze", "crash"), every("find", "append"))),
@@ -133,10 +150,16 @@ PROFILES: dict[str, Profile] = {
     ),
     "suspend": Profile(((1, ("suspend",), every("append", "claim", "renew", "find")),), count=(1, 3), keys=3, mix={"confirmed": 40}),
     "deploy": Profile(
-        ((3, ("stop",), POINTS), (1, ("crash", "restart"), POINTS), (1, ("delay", "drop"), every("bury", "begin_term", "begin_lane", "claim"))),
+        (
+            (3, ("stop",), POINTS),
+            (1, ("crash", "restart"), POINTS),
+            (1, ("delay", "drop"), every("bury", "begin_term", "begin_lane", "claim")),
+        ),
         count=(3, 6),
     ),
-    "database": Profile(((2, ("restart",), POINTS), (1, ("drop", "delay"), every("begin_term", "bury", "begin_lane", "connect"))), count=(2, 4)),
+    "database": Profile(
+        ((2, ("restart",), POINTS), (1, ("drop", "delay"), (*every("begin_term", "bury", "begin_lane"), "connect"))), count=(2, 4),
+    ),
 }  # fmt: skip
 
 
@@ -167,7 +190,7 @@ def aims_of(profile: Profile, rng: random.Random, seconds: float) -> list[Aim]:
                 skip=rng.randint(0, 12) if frequent else rng.randint(0, 2) if not rare else 0,
                 seconds=length * LEASE,
                 late=rng.choice((rng.uniform(0.1, 1.2), 1.1, -1.0)) if rng.random() < profile.late else 0.0,
-                whole=rng.random() < 0.4,
+                whole=rng.random() < profile.whole,
                 ambush=rng.random() < 0.9,
             )
         )
@@ -197,8 +220,10 @@ class Wire(Faults):
         for aim in simulation.waiting.get(point, ()):
             if simulation.matches(aim, self.process):
                 await self._strike(aim, point, link)
+                if aim.action == "late reply":
+                    return
                 break
-        operation, _, stage = point.partition(":")
+        stage = point.partition(":")[2]
         if stage in ("", "called") and (self.is_cut or simulation.down):
             raise StoreUnavailable("the database cannot be reached")
         if self.held is not None and stage != "executing":
@@ -213,13 +238,21 @@ class Wire(Faults):
         if aim.action in ("freeze", "suspend", "stall", "crash", "stop") and stage in ("", "called"):
             # This runs in the process that has just been stopped: it goes no further.
             await asyncio.sleep(0)
-        elif aim.action in ("delay", "late reply"):
+        elif aim.action == "delay":
             await asyncio.sleep(aim.seconds)
+        elif aim.action == "late reply":
+            await asyncio.sleep(aim.seconds)
+            # This one still comes; after it nothing goes out: the trust window ends as this renewal left it.
+            self.simulation.partition(self.process, 3 * LEASE, cut=True, whole=False, drop=False)
         elif aim.late > 0:
             # What is under way lands late.
             await asyncio.sleep(aim.seconds * aim.late)
         elif aim.late < 0 and stage in ("sent", "executing"):
             raise Broken("it was lost on its way")
+
+    @property
+    def blocked(self) -> bool:
+        return self.is_cut or self.held is not None
 
     def drop(self, reason: str) -> None:
         for link in self.links:

@@ -1,4 +1,4 @@
-"""A second opinion that trusts neither ``seq`` nor journal: is there any order at all that explains the answers?
+"""A second opinion that needs no journal and takes no order from anybody: is there any that explains the answers?
 
 Wing and Gong's search in Lowe's form: calls are linearized one by one among those that no finished call precedes, and a
 pair of (what is linearized, the state reached) is tried once. It is exponential where outcomes are unknown, so it gets a
@@ -53,7 +53,8 @@ def search(history: Sequence[Invocation], initial: Hashable, apply: Apply, *, bu
             continue
         tried.add((done, state))
         # Whoever was invoked after the first of the rest had completed cannot come next.
-        limit = min((one.completed for p, one in enumerate(ordered) if not done >> p & 1 and one.completed is not None), default=float("inf"))
+        completed = [one.completed for p, one in enumerate(ordered) if not done >> p & 1]
+        limit = min((at for at in completed if at is not None), default=float("inf"))
         for position, one in enumerate(ordered):
             if one.invoked > limit:
                 break

@@ -1,8 +1,7 @@
 """One run: several processes, their database, callers and faults on one virtual loop, all made from one seed.
 
-Callers know no more than real ones: they get an answer, an error, or nothing, and send again, with the same id where they
-have one, to whichever process they like. At the end everything is healed, everyone is waited for, all objects hibernate and
-are looked at once more; then the checkers see all that the callers saw, the journal and the database's log.
+At the end everything is healed, everyone is waited for, all objects hibernate and are looked at once more; then the checkers
+see all that the callers saw, the journal and the database's log.
 """
 
 from __future__ import annotations
@@ -19,35 +18,20 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
-from jido_objects import delta as deltas
 from jido_objects import host as host_module
-from jido_objects.activation import Status
 from jido_objects.definition import Definition
-from jido_objects.errors import CallIdReused, JidoError
 from jido_objects.stores import memory as memory_module
 from jido_objects.stores.memory import MemoryLink, MemoryStore
 from jido_objects.stores.protocol import TermInfo
 
+from .callers import Callers
 from .database import Database
 from .faults import LEASE, PROFILES, Aim, Profile, aims_of
 from .loop import Stuck, VirtualClock, VirtualLoop, run
-from .objects import OPEN, TYPES, LedgerModel
+from .objects import TYPES
 from .process import Request, SimProcess
-from .search import Invocation, Verdict, search
-from .witness import Operation, Outcome, Row, Violation, canonical, check, check_events, check_journal, rows_by_object
-
-MIX = {
-    "put": 30, "slow": 6, "stubborn": 1, "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5, "boom": 3,
-    "slow_boom": 2,
-    "again": 5, "twice": 4, "other": 1,
-}  # fmt: skip
-"""How often each kind of call is made. ``again`` repeats an answered call with its id, ``twice`` sends one id by two ways at
-once, ``other`` uses an id again for something else."""
-
-OWN_IDS = 0.6
-SEARCHED = 24
-"""Objects with at most so many calls are looked at by the search as well."""
-SEARCH_BUDGET = 20_000
+from .verdict import judge
+from .witness import Operation, Outcome, Violation
 
 
 @dataclass(slots=True)
@@ -74,6 +58,8 @@ class Report:
     elapsed: float = 0.0
     fingerprint: str = ""
     """Everything that callers and database saw: equal for equal seeds."""
+    story: list[str] = field(default_factory=list)
+    """For people: the log, the faults, and all calls and rows of the objects with violations."""
 
     @property
     def kinds(self) -> set[str]:
@@ -111,13 +97,10 @@ class Simulation:
         self.report = Report(name, seed)
         self.reached, self.struck, self.answered = self.report.reached, self.report.struck, self.report.answers
         self.history: list[Operation] = []
-        self.finished: list[Operation] = []
-        """Answered calls with their callers' own ids, to be sent again."""
+        self.callers = Callers(self)
         self.requests: dict[SimProcess, list[Request]] = defaultdict(list)
         self._pids = 0
-        self._ids = 0
         self._instant = 0
-        self._callers: list[asyncio.Task[None]] = []
         self._background: list[asyncio.Task[None]] = []
 
     def random(self, purpose: str) -> random.Random:
@@ -127,6 +110,10 @@ class Simulation:
     def instant(self) -> int:
         """A point in real time: later ones are greater."""
         self._instant += 1
+        return self._instant
+
+    @property
+    def instant_now(self) -> int:
         return self._instant
 
     def violate(self, kind: str, name: str, text: str) -> None:
@@ -229,14 +216,15 @@ class Simulation:
 
         self.later(self.chance.uniform(0.02, 0.8), up)
 
-    def partition(self, process: SimProcess, seconds: float, *, cut: bool, whole: bool) -> None:
+    def partition(self, process: SimProcess, seconds: float, *, cut: bool, whole: bool, drop: bool = True) -> None:
         """The network between a process, or its keeper alone, and the database."""
         wires = process.wires if whole else process.wires[1:]
         for wire in wires:
             if wire.held is None and not wire.is_cut:
                 if cut:
                     wire.is_cut = True
-                    wire.drop("the network is gone")
+                    if drop:
+                        wire.drop("the network is gone")
                 else:
                     wire.held = asyncio.Event()
 
@@ -288,11 +276,9 @@ class Simulation:
             case "cut" | "hold":
                 self.partition(process, seconds, cut=aim.action == "cut", whole=aim.whole)
             case "late reply":
-                # And nothing more from the keeper: the window ends as this renewal left it.
-                self.later(seconds * 0.5, lambda: self.partition(process, 3 * LEASE, cut=True, whole=False))
                 seconds += 2 * LEASE
         if aim.ambush and aim.action in ("freeze", "suspend", "stall", "cut", "hold", "late reply"):
-            self.ambush(process, seconds)
+            self.callers.ambush(process, seconds)
 
     def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._background.append(self.loop.create_task(coroutine, context=Context()))
@@ -345,165 +331,10 @@ class Simulation:
 
     def late_answer(self, operation: Operation, outcome: Outcome, saw: int | None, result: Any, stale_allowed: bool, who: str) -> None:
         """Answered to somebody who had given up: true it must be all the same."""
+        where, completed = f"{who}, late", self.instant()
         self.history.append(
-            replace(
-                operation, completed=self.instant(), outcome=outcome, saw=saw, result=result, stale_allowed=stale_allowed, where=f"{who}, late"
-            )
+            replace(operation, completed=completed, outcome=outcome, saw=saw, result=result, stale_allowed=stale_allowed, where=where)
         )
-
-    def choose(self, key: str, rng: random.Random, avoid: SimProcess | None = None) -> SimProcess:
-        """Where a caller turns to: mostly to the owner, as a router would know it."""
-        if rng.random() > 0.15:
-            owner = self.database.owner_of(("sim.Ledger", key))
-            for process in self.processes:
-                if owner is not None and process.term == owner and process is not avoid:
-                    return process
-        return rng.choice([process for process in self.processes if process is not avoid] or self.processes)
-
-    def new_id(self, own: bool) -> str:
-        self._ids += 1
-        return f"order-{self._ids}" if own else f"~{self._ids:032x}"
-
-    async def call(
-        self,
-        rng: random.Random,
-        key: str,
-        method: str,
-        args: list[Any],
-        *,
-        own: bool = False,
-        call_id: str | None = None,
-        confirmed: bool = False,
-        attempts: int = 7,
-        process: SimProcess | None = None,
-        give_up: float = 0.1,
-        patience: float = 0.0,
-    ) -> Operation:
-        """A call with all its retries; returns its last attempt."""
-        model = LedgerModel()
-        recorded = model.recorded(method)
-        first = call_id is None
-        call_id = call_id or self.new_id(own)
-        target = process or self.choose(key, rng)
-        for attempt in range(attempts):
-            if not recorded and attempt:
-                call_id = self.new_id(False)
-            operation = Operation(key, call_id, method, args, own, 0)
-            timeout = rng.choice((0.05, 0.4, 1.0, 2.5))
-            error = await self.send(
-                target, operation, lookup=own or attempt > 0 or not first, confirmed=confirmed, timeout=timeout, patience=patience
-            )
-            if operation.outcome in (Outcome.OK, Outcome.REFUSED):
-                if own and recorded:
-                    self.finished.append(operation)
-                return operation
-            if operation.outcome is Outcome.UNKNOWN:
-                # A generated id is known to its caller only by an answer that carries it.
-                if rng.random() < give_up or (recorded and not own and error is None):
-                    return operation
-                target = self.choose(key, rng, target if rng.random() < 0.8 else None)
-            elif error is not None and not getattr(error, "retryable", False):
-                return operation
-            else:
-                target = self.choose(key, rng)
-            await asyncio.sleep(rng.uniform(0.01, 0.3) * LEASE)
-        return operation
-
-    # ---------------------------------------------------------------- callers
-
-    async def caller(self, number: int) -> None:
-        rng = self.random(f"caller {number}")
-        kinds = {**MIX, **self.profile.mix}
-        names, weights = list(kinds), list(kinds.values())
-        while self.loop.elapsed < self.seconds:
-            await asyncio.sleep(rng.expovariate(1 / self.profile.think))
-            key = f"k{rng.randrange(self.profile.keys)}"
-            await self.one_call(rng, rng.choices(names, weights)[0], key, rng.randrange(1, 1000))
-
-    async def one_call(self, rng: random.Random, kind: str, key: str, tag: int) -> None:
-        own = rng.random() < OWN_IDS
-        length = rng.choice((0.01, 0.1, 0.4, 0.4, 1.0, 2.5))
-        match kind:
-            case "put" | "keep" | "refuse" | "boom":
-                await self.call(rng, key, kind, [tag], own=own, confirmed=rng.random() < 0.2)
-            case "slow" | "slow_boom" | "stubborn":
-                await self.call(rng, key, kind, [tag, length], own=own)
-            case "look" | "peek":
-                await self.call(rng, key, kind, [], attempts=3)
-            case "confirmed":
-                await self.call(rng, key, "look", [], confirmed=True, attempts=3)
-            case "look_slowly":
-                await self.call(rng, key, kind, [length], attempts=2)
-            case "twice":
-                call_id = self.new_id(True)
-                args = [tag] if rng.random() < 0.7 else [tag, length]
-                method = "put" if len(args) == 1 else "slow"
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(2):
-                        group.create_task(self._twice(rng, key, method, args, call_id))
-            case "again" | "other" if self.finished:
-                earlier = rng.choice(self.finished)
-                if kind == "again":
-                    await self.call(rng, earlier.object, earlier.method, earlier.args, own=True, call_id=earlier.id)
-                elif earlier.saw or earlier.outcome is Outcome.OK:
-                    await self._reuse(rng, earlier, tag)
-
-    async def _twice(self, rng: random.Random, key: str, method: str, args: list[Any], call_id: str) -> None:
-        await asyncio.sleep(rng.choice((0.0, 0.0, 0.02, 0.3)))
-        await self.call(rng, key, method, args, own=True, call_id=call_id)
-
-    async def _reuse(self, rng: random.Random, earlier: Operation, tag: int) -> None:
-        """An id that names another call already: must be refused, and must change nothing."""
-        operation = Operation(earlier.object, earlier.id, "put", [tag + 1000], True, 0)
-        error = await self.send(self.choose(earlier.object, rng), operation, lookup=True, timeout=1.0)
-        self.history.remove(operation)
-        if operation.outcome in (Outcome.OK, Outcome.REFUSED):
-            self.violate("conflict", earlier.object, f"{earlier.id} was used for {earlier.method} and then for put, and got {operation.result!r}")
-        elif isinstance(error, JidoError) and error.applied is False and not error.retryable and not isinstance(error, CallIdReused):
-            self.violate("conflict", earlier.object, f"{earlier.id} was used for {earlier.method} and then for put, and got {error!r}")
-
-    def ambush(self, victim: SimProcess, seconds: float) -> None:
-        """Others take over what the victim holds and write to it; then the victim is asked."""
-        rng = self.chance
-        keys = [name[1] for name, activation in victim.host.activations.items() if activation.status is Status.LIVE]
-        rng.shuffle(keys)
-        for key in keys[:2] or [f"k{rng.randrange(self.profile.keys)}"]:
-            self.background(self._ambush(rng, victim, key, self.loop.elapsed + seconds))
-
-    async def _ambush(self, rng: random.Random, victim: SimProcess, key: str, until: float) -> None:
-        loop = self.loop
-        while True:
-            if loop.elapsed > until + LEASE or victim.dead or len(self.processes) < 2:
-                return
-            other = rng.choice([process for process in self.processes if process is not victim])
-            written = await self.call(rng, key, "put", [rng.randrange(1, 1000)], own=rng.random() < 0.5, attempts=1, process=other)
-            if written.outcome is Outcome.OK:
-                break
-            await asyncio.sleep(rng.uniform(0.02, 0.15) * LEASE)
-        asking = []
-        for moment in (loop.elapsed, rng.uniform(loop.elapsed, max(loop.elapsed, until)), until - 0.001, until, until + 0.002):
-            for method, confirmed in rng.sample([("look", False), ("look", True), ("keep", False), ("refuse", False), ("look_slowly", False)], 2):
-                args = {"look": [], "look_slowly": [0.01]}.get(method, [rng.randrange(1, 1000)])
-                asking.append(self._ask_at(moment, rng, victim, key, method, args, confirmed, until))
-        await asyncio.gather(*asking)
-
-    async def _ask_at(
-        self, moment: float, rng: random.Random, victim: SimProcess, key: str, method: str, args: list[Any], confirmed: bool, until: float
-    ) -> None:
-        await asyncio.sleep(max(0.0, moment - self.loop.elapsed))
-        if not victim.dead:
-            patience = max(0.0, until - self.loop.elapsed) + 3 * LEASE
-            await self.call(rng, key, method, args, confirmed=confirmed, attempts=1, process=victim, patience=patience)
-
-    async def janitor(self) -> None:
-        """Sends idle objects to sleep, now and then."""
-        rng = self.random("janitor")
-        while not self.healed:
-            await asyncio.sleep(rng.uniform(0.1, 0.8))
-            process = rng.choice(self.processes)
-            for activation in list(process.host.activations.values()):
-                if rng.random() < self.profile.hibernate:
-                    process.soon(lambda host=process.host, activation=activation: host.hibernate(activation))
 
     # ---------------------------------------------------------------- the run
 
@@ -511,14 +342,16 @@ class Simulation:
         self.loop.set_exception_handler(lambda loop, context: None)
         for slot in range(self.profile.processes):
             self.begin_process(slot)
-        self.background(self.janitor())
-        self._callers = [self.loop.create_task(self.caller(number), context=Context()) for number in range(self.profile.clients)]
-        await asyncio.gather(*self._callers)
+        self.background(self.callers.janitor())
+        if self.profile.clocks == "rates":
+            self.background(self.callers.time_server())
+        calling = [self.loop.create_task(self.callers.caller(number), context=Context()) for number in range(self.profile.clients)]
+        await asyncio.gather(*calling)
         self.healed = True
         await self.quiesce()
-        await self.last_look()
+        await self.callers.last_look()
         await self.settle()
-        self.judge()
+        judge(self)
 
     async def quiesce(self) -> None:
         """Heal everything, and wait for everyone."""
@@ -528,26 +361,8 @@ class Simulation:
             await asyncio.wait([task], timeout=max(0.1, deadline - self.loop.elapsed))
             if task.done() and not task.cancelled() and task.exception() is not None:
                 raise task.exception()
-        while self.down or any(self.loop.frozen(process.main) or process.wires[1].held or process.wires[1].is_cut for process in self.processes):
+        while self.down or any(self.loop.frozen(process.main) or process.wires[1].blocked for process in self.processes):
             await asyncio.sleep(0.1)
-
-    async def last_look(self) -> None:
-        """Everything hibernates, thaws, and works."""
-        rng = self.chance
-        names = sorted(key for _, key in self.database.names)
-        for process in self.processes:
-            for activation in list(process.host.activations.values()):
-                process.soon(lambda host=process.host, activation=activation: host.hibernate(activation))
-        for key in names:
-            for method, args in (("look", []), ("put", [1]), ("look", [])):
-                for _ in range(40):
-                    last = await self.call(rng, key, method, args, own=True, attempts=1)
-                    if last.outcome is Outcome.OK:
-                        break
-                    await asyncio.sleep(0.1 * LEASE)
-                else:
-                    self.violate("stuck", key, f"{method} gets no answer though all is well: {last.outcome.value}")
-                    break
 
     async def settle(self) -> None:
         """Every call that reached a living process has got its one answer."""
@@ -558,110 +373,11 @@ class Simulation:
         for process in [*self.processes, *self.departed]:
             for reply in process.replies:
                 operation = reply.request.operation
+                text = f"{operation.method} [{operation.id}] got {reply.answers or 'no'} answers at {process.name}"
                 if reply.answers > 1:
-                    self.violate("twice", operation.object, f"{operation.method} [{operation.id}] got {reply.answers} answers at {process.name}")
+                    self.violate("twice", operation.object, text)
                 elif reply.answers == 0 and (not process.dead or process.stopped):
-                    self.violate("unanswered", operation.object, f"{operation.method} [{operation.id}] got no answer at {process.name}")
-
-    def judge(self) -> None:
-        report, model = self.report, LedgerModel()
-        rows = list(self.database.rows())
-        snapshots = rows_by_object(self.database.snapshots())  # type: ignore[arg-type]
-        for key, journal in rows_by_object(rows).items():
-            report.violations.extend(check_journal(journal, snapshots.get(key, ()), model))  # type: ignore[arg-type]
-        # A failing turn has no answer, and so no row.
-        self.place_peeks(rows, model)
-        asked = [operation for operation in self.history if "boom" not in operation.method and operation.method != "peek"]
-        report.violations.extend(check(asked, rows, model))
-        report.violations.extend(check_events(self.database.events))
-        failing = {operation.id for operation in self.history if "boom" in operation.method}
-        report.violations.extend(Violation("applied", row.object, f"a turn that failed is row {row.seq}") for row in rows if row.call_id in failing)
-        self.search()
-        report.operations = len(self.history)
-        report.rows = len(rows)
-        report.outcomes.update(operation.outcome.value for operation in self.history)
-        report.burials = sum(event.what == "buried" for event in self.database.events)
-        report.steps, report.elapsed = self.loop.steps, self.loop.elapsed
-        seen = [[o.object, o.id, o.method, o.args, o.invoked, o.completed, o.outcome.value, o.saw, o.result] for o in self.history]
-        held = [[r.object, r.seq, r.epoch, r.call_id, r.method, r.result, r.delta] for r in rows]
-        report.fingerprint = canonical([seen, held, [[e.what, e.term, e.object, e.epoch, e.seqs] for e in self.database.events]])
-
-    def place_peeks(self, rows: list[Row], model: LedgerModel) -> None:
-        """A peek names no seq: find the latest at which its answer is right, to be checked like any other read."""
-        initial = canonical(list(model.initial().values()))
-        states: dict[str, list[str]] = {}
-        for key, journal in rows_by_object(rows).items():
-            state = model.initial()
-            states[key] = [initial]
-            for row in journal:
-                deltas.apply(state, row.delta)
-                states[key].append(canonical(list(state.values())))
-        for operation in self.history:
-            if operation.method == "peek" and operation.outcome is Outcome.OK:
-                seen = canonical(operation.result)
-                operation.method, operation.guessed = "look", True
-                operation.saw = max((seq for seq, state in enumerate(states.get(operation.object, [initial])) if state == seen), default=None)
-
-    def search(self) -> None:
-        """A second opinion on the objects with few calls."""
-        calls: dict[str, dict[str, list[Operation]]] = defaultdict(lambda: defaultdict(list))
-        for operation in self.history:
-            if "boom" not in operation.method and not operation.guessed:
-                calls[operation.object][operation.id].append(operation)
-        for key, by_id in calls.items():
-            if len(by_id) > SEARCHED:
-                continue
-            history = [one for attempts in by_id.values() for one in _invocations(attempts)]
-            verdict = search(history, INITIAL, apply, budget=SEARCH_BUDGET)
-            self.report.searched += verdict is not Verdict.SPENT
-            self.report.spent += verdict is Verdict.SPENT
-            if verdict is Verdict.VIOLATION:
-                self.violate("unexplained", key, f"no order of its {len(history)} calls explains the answers")
-
-
-# ---------------------------------------------------------------- the search's model
-
-INITIAL = (0, 0, (), ())
-
-
-def _invocations(attempts: list[Operation]) -> list[Invocation]:
-    """One call for the search: none if it cannot have had an effect."""
-    model = LedgerModel()
-    first = attempts[0]
-    invoked = min(one.invoked for one in attempts)
-    found = []
-    answered = []
-    for one in attempts:
-        absent = one.outcome is Outcome.REFUSED and one.saw == 0
-        row = model.writes(one.method) or (one.own_id and model.recorded(one.method) and not absent)
-        if one.outcome in (Outcome.OK, Outcome.REFUSED) and one.completed is not None and (row or not one.stale_allowed):
-            if absent:
-                # An absent object remembers nothing: sent again, the call is made again.
-                found.append(Invocation(invoked, one.completed, (one.method, tuple(one.args), False), _answer(one)))
-            else:
-                answered.append(one)
-    if answered:
-        done = min(answered, key=lambda one: one.completed or 0)
-        found.append(Invocation(invoked, done.completed, (first.method, tuple(first.args), first.own_id), _answer(done)))
-    elif model.recorded(first.method) and any(one.outcome is Outcome.UNKNOWN for one in attempts):
-        found.append(Invocation(invoked, None, (first.method, tuple(first.args), first.own_id)))
-    return found
-
-
-def _answer(operation: Operation) -> str:
-    return canonical([operation.outcome is Outcome.REFUSED, operation.saw, operation.result])
-
-
-def apply(state: Any, call: Any) -> tuple[Any, Any]:
-    """The model, with the rules of when a call takes a place in the order."""
-    model = LedgerModel()
-    seq, value, counts, recent = state
-    method, args, own = call
-    step = model.step({"value": value, "counts": dict(counts), "recent": list(recent)}, method, list(args))
-    row = model.writes(method) or (own and model.recorded(method) and not (step.refused and seq == 0))
-    after = (seq + row, step.state["value"], tuple(sorted(step.state["counts"].items())), tuple(step.state["recent"]))
-    return after, canonical([step.refused, seq, step.result])
-
+                    self.violate("unanswered", operation.object, text)
 
 # ---------------------------------------------------------------- running one
 
@@ -688,15 +404,49 @@ def controlled(seed: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def simulate(profile: str, seed: int) -> Report:
+def simulate(profile: str, seed: int, *, story: bool = False) -> Report:
     """Run one seed and check it."""
     with controlled(f"{profile}/{seed}"):
         simulation = Simulation(profile, seed)
+        log = _Log(simulation) if story else None
         try:
             run(simulation.main(), simulation.loop)
         except Stuck as error:
             simulation.violate("stuck", "simulation", str(error))
+        finally:
+            if log is not None:
+                log.end()
     return simulation.report
 
 
-__all__ = ["OPEN", "Report", "Simulation", "apply", "simulate"]
+class _Log(logging.Handler):
+    """Keeps what the runtime logs, by virtual time, and at the end what became of each call."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__()
+        self.simulation = simulation
+        self.logger = logging.getLogger("jido_objects")
+        self.logger.setLevel(logging.DEBUG)
+        self.logger.addHandler(self)
+        self.propagate, self.logger.propagate = self.logger.propagate, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        simulation = self.simulation
+        simulation.report.story.append(f"{simulation.loop.elapsed:8.3f} s, before {simulation.instant_now + 1}: {record.getMessage()}")
+
+    def end(self) -> None:
+        self.logger.removeHandler(self)
+        self.logger.propagate = self.propagate
+        simulation, story = self.simulation, self.simulation.report.story
+        story += [f"fault: {aim}" for aims in simulation.waiting.values() for aim in aims]
+        wanted = {violation.object for violation in simulation.report.violations}
+        for operation in sorted(simulation.history, key=lambda one: one.invoked):
+            if operation.object in wanted:
+                asked = f"{operation.method}{tuple(operation.args)} [{operation.id}] at {operation.where}"
+                answer = f"{operation.outcome.value} {operation.saw} {operation.result} {operation.error}"
+                story.append(f"{operation.object} {operation.invoked}–{operation.completed} {asked}: {answer}")
+        for row in simulation.database.rows():
+            if row.object in wanted:
+                story.append(f"{row.object} row {row.seq} epoch {row.epoch} {row.method} [{row.call_id}] saw {row.saw} {row.result}")
+
+

@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from typing import Any, Protocol
 
 from jido_objects import delta as deltas
@@ -167,7 +168,7 @@ def check_journal(rows: Sequence[Row], snapshots: Iterable[SnapshotRow] = (), mo
     start = rows[0].seq
     if start != 1 and not any(start - 1 <= snapshot.seq for snapshot in snapshots):
         found.append(Violation("gap", name, f"the journal begins at {start}, and no snapshot covers what is before"))
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if row.seq != before.seq + 1:
             found.append(Violation("gap", name, f"row {row.seq} comes after {before.seq}"))
         if row.epoch < before.epoch:
@@ -257,18 +258,14 @@ class _Object:
         if row is not None and row.seq == attempt.saw + 1 and row.refusal is refused and same(row.result, attempt.result):
             self.answers.append(_Answer(started, attempt.completed, row.seq, True, attempt))
             return
-        if not refused and self.model.writes(attempt.method):
-            if row is None:
-                self.violate("lost", f"{_named(attempt)} was answered with {attempt.result!r} at row {attempt.saw + 1}, and is in no row")
+        writes = not refused and self.model.writes(attempt.method)
+        # A refusal on an absent key creates nothing, and so leaves nothing.
+        if writes or (attempt.own_id and self.model.recorded(attempt.method) and not (refused and attempt.saw == 0)):
+            got = f"{_named(attempt)} got {attempt.result!r} for row {attempt.saw + 1}"
+            if row is not None:
+                self.violate("misplaced", f"{got}, row {row.seq} holds {row.result!r}")
             else:
-                self.violate("misplaced", f"{_named(attempt)} got {attempt.result!r} at {attempt.saw + 1}, row {row.seq} holds {row.result!r}")
-            return
-        if attempt.own_id and self.model.recorded(attempt.method) and not (refused and attempt.saw == 0):
-            # A refusal on an absent key creates nothing, and so leaves nothing.
-            if row is None:
-                self.violate("unrecorded", f"{_named(attempt)}, answered at {attempt.saw}, left no row")
-            else:
-                self.violate("misplaced", f"{_named(attempt)} got {attempt.result!r} at {attempt.saw + 1}, row {row.seq} holds {row.result!r}")
+                self.violate("lost" if writes else "unrecorded", f"{got}, and is in no row")
             return
         if not self.model.recorded(attempt.method):
             started = attempt.invoked
@@ -382,7 +379,8 @@ def check_events(events: Iterable[Event]) -> list[Violation]:
             buried.add(event.term)
             continue
         if event.term in buried:
-            found.append(Violation("buried", event.object or event.term, f"the term {event.term[:8]} {event.what} {event.seqs or ''} after its burial"))
+            text = f"the term {event.term[:8]} {event.what} {event.seqs or ''} after its burial"
+            found.append(Violation("buried", event.object or event.term, text))
         if event.what == "claimed":
             before = owner.get(event.object)
             if before is not None:
