@@ -107,7 +107,9 @@ class SqliteWriter:
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         def claim(connection: sqlite3.Connection) -> list[int | None]:
             return [
-                c.epoch + 1 if connection.execute(_CLAIM, {"term": self._term.hex, "id": c.object_id, "epoch": c.epoch, "again": c.again}).rowcount == 1 else None
+                c.epoch + 1
+                if connection.execute(_CLAIM, {"term": self._term.hex, "id": c.object_id, "epoch": c.epoch, "again": c.again}).rowcount == 1
+                else None
                 for c in claims
             ]
 

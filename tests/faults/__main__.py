@@ -68,5 +68,8 @@ if __name__ == "__main__":
     if given.json:
         print(json.dumps([report.as_json() for report in found]))
     else:
-        print(f"{len(found) - len(failed)} passed, {len(failed)} failed" + (f"; again: python -m tests.faults --seed {given.seed}" if failed else ""))
+        print(
+            f"{len(found) - len(failed)} passed, {len(failed)} failed"
+            + (f"; again: python -m tests.faults --seed {given.seed}" if failed else "")
+        )
     sys.exit(bool(failed))

@@ -44,7 +44,11 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
     if checked is not None:
         acknowledged = {(one.object, one.id) for one in history.operations if one.outcome in (Outcome.OK, Outcome.REFUSED)}
         checked.update(
-            rows=len(rows), objects=len(by_object), snapshots=sum(map(len, snapshots.values())), calls=len(acknowledged), answers=history.counts["answers"]
+            rows=len(rows),
+            objects=len(by_object),
+            snapshots=sum(map(len, snapshots.values())),
+            calls=len(acknowledged),
+            answers=history.counts["answers"],
         )
     return found
 
@@ -52,11 +56,12 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
 def check_tables(database: Database) -> list[Violation]:
     """What SQL alone can say."""
     questions = {
-        "gap": """SELECT o.key, 'has ' || count(*) || ' rows up to ' || max(j.seq) FROM jido_journal j JOIN jido_object o ON o.id = j.object_id
-            GROUP BY o.id, o.key HAVING count(*) <> max(j.seq) OR min(j.seq) <> 1""",
+        "gap": """SELECT o.key, 'has ' || count(*) || ' rows up to ' || max(j.seq) FROM jido_journal j
+            JOIN jido_object o ON o.id = j.object_id GROUP BY o.id, o.key HAVING count(*) <> max(j.seq) OR min(j.seq) <> 1""",
         "epoch": """SELECT o.key, 'is of epoch ' || o.epoch || ', its journal of ' || max(j.epoch) FROM jido_journal j
             JOIN jido_object o ON o.id = j.object_id GROUP BY o.id, o.key, o.epoch HAVING max(j.epoch) > o.epoch""",
-        "phantom": """SELECT CAST(object_id AS varchar), 'rows of no object' FROM jido_journal WHERE object_id NOT IN (SELECT id FROM jido_object)
+        "phantom": """SELECT CAST(object_id AS varchar), 'rows of no object' FROM jido_journal
+            WHERE object_id NOT IN (SELECT id FROM jido_object)
             UNION ALL SELECT key, 'an object without rows' FROM jido_object WHERE id NOT IN (SELECT object_id FROM jido_journal)""",
         "snapshot": """SELECT o.key, 'snapshot at ' || s.seq || ' of another epoch than its row' FROM jido_snapshot s
             JOIN jido_object o ON o.id = s.object_id
@@ -82,7 +87,13 @@ def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]
         if operation.method == "tell":
             nested = cast_id(operation.id)
             if nested in casts and operation.id not in told:
-                found.append(Violation("applied", operation.object, f"the cast of {operation.id} took effect in row {casts[nested].seq}, its own turn has no row"))
+                found.append(
+                    Violation(
+                        "applied",
+                        operation.object,
+                        f"the cast of {operation.id} took effect in row {casts[nested].seq}, its own turn has no row",
+                    )
+                )
     return found
 
 

@@ -49,7 +49,13 @@ class History:
     ) -> Attempt:
         """Send a call; whatever comes back, whenever it comes, is noted."""
         operation = Operation(
-            key, call_id or self.read_id(), method, args, call_id is not None and not ids.is_generated(call_id), time.monotonic(), where=host.name
+            key,
+            call_id or self.read_id(),
+            method,
+            args,
+            call_id is not None and not ids.is_generated(call_id),
+            time.monotonic(),
+            where=host.name,
         )
         self.operations.append(operation)
         self.counts["attempts"] += 1
@@ -152,7 +158,15 @@ class Client:
     """One caller after the other call; all of it drawn from one seed."""
 
     def __init__(
-        self, name: str, history: History, hosts: list[HostProcess], keys: Keys, rng: random.Random, *, again: float = 0.2, patience: float = 1.0
+        self,
+        name: str,
+        history: History,
+        hosts: list[HostProcess],
+        keys: Keys,
+        rng: random.Random,
+        *,
+        again: float = 0.2,
+        patience: float = 1.0,
     ) -> None:
         self.name = name
         self._history = history

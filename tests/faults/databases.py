@@ -51,7 +51,8 @@ class Database:
     def head(self, key: str) -> tuple[int, int, int]:
         """``(id, epoch of the object, last seq)``; zeros where there is no such object."""
         rows = self.ask(
-            "SELECT o.id, o.epoch, coalesce((SELECT max(j.seq) FROM jido_journal j WHERE j.object_id = o.id), 0) FROM jido_object o WHERE o.key = ?",
+            """SELECT o.id, o.epoch, coalesce((SELECT max(j.seq) FROM jido_journal j WHERE j.object_id = o.id), 0)
+            FROM jido_object o WHERE o.key = ?""",
             [key],
         )
         return rows[0] if rows else (0, 0, 0)
@@ -88,7 +89,11 @@ class SqliteDatabase(Database):
         self._connection = sqlite3.connect(directory / "faults.sqlite3", isolation_level=None, timeout=10)
 
     def settings(self, port: int | None = None) -> dict[str, Any]:
-        options = {"transaction_mode": "IMMEDIATE", "timeout": self.busy_seconds, "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"}
+        options = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": self.busy_seconds,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+        }
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.directory / "faults.sqlite3"), "OPTIONS": options}
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -124,7 +129,14 @@ class Postgres:
 
     def connect(self, database: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(
-            host=self.host, port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=5, sslmode="disable", **options
+            host=self.host,
+            port=self.port,
+            user="postgres",
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+            sslmode="disable",
+            **options,
         )
 
     def make(self, name: str) -> None:
@@ -221,7 +233,7 @@ class PostgresDatabase(Database):
 
     def appends_waiting(self) -> bool:
         """Whether a lane waits for a lock inside the server."""
-        return bool(self.ask("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'jido:%' AND wait_event_type = 'Lock'".replace("%", "%%")))
+        return bool(self.ask("SELECT 1 FROM pg_stat_activity WHERE starts_with(application_name, 'jido:') AND wait_event_type = 'Lock'"))
 
     def close(self) -> None:
         if self._connection is not None:

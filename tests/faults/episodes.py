@@ -83,7 +83,9 @@ class Episodes:
     def look(self, host: HostProcess, key: str, *, timeout: float = 5.0) -> Attempt:
         return self.history.attempt(host, key, "look", [], None, timeout)
 
-    async def insist(self, host: HostProcess, key: str, method: str, args: list[Any], call_id: str | None, seconds: float = 20.0) -> Attempt:
+    async def insist(
+        self, host: HostProcess, key: str, method: str, args: list[Any], call_id: str | None, seconds: float = 20.0
+    ) -> Attempt:
         """Send to this host until it answers with an outcome. Raises ``TimeoutError``."""
         limit = time.monotonic() + seconds
         while True:
@@ -108,7 +110,9 @@ class Pauses(Episodes):
 
     async def prepare(self) -> None:
         # A host that is younger than a lease does not bury others for their silence.
-        await asyncio.gather(self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id()))
+        await asyncio.gather(
+            self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id())
+        )
         await asyncio.sleep(self.lease)
 
     def stale(self) -> bool:
@@ -136,7 +140,9 @@ class Pauses(Episodes):
             await self.insist(other, key, take_over[0], [] if reads_only else [number], take_over[1])
             self.report.worst("another host answers after a freeze", time.monotonic() - frozen_at)
             if time.monotonic() - frozen_at > self.lease + 2:
-                self.report.violate("P7", f"{where}: the take-over needed {time.monotonic() - frozen_at:.2f} s, the lease is {self.lease} s")
+                self.report.violate(
+                    "P7", f"{where}: the take-over needed {time.monotonic() - frozen_at:.2f} s, the lease is {self.lease} s"
+                )
             _, epoch, head = self.database.head(key)
             if not reads_only:
                 await self.insist(other, key, "put", [number], self.call_id())
@@ -206,7 +212,8 @@ class Pauses(Episodes):
 
     async def _no_row_after(self, key: str, epoch: int, head: int) -> None:
         strangers = self.database.ask(
-            "SELECT j.seq, j.epoch FROM jido_journal j JOIN jido_object o ON o.id = j.object_id WHERE o.key = ? AND j.seq > ? AND j.epoch < ?",
+            """SELECT j.seq, j.epoch FROM jido_journal j JOIN jido_object o ON o.id = j.object_id
+            WHERE o.key = ? AND j.seq > ? AND j.epoch < ?""",
             [key, head, epoch],
         )
         for seq, old in strangers:
@@ -287,7 +294,9 @@ class HeldCommits(Episodes):
         await self.a.ask("ping")
         for attempt in waiting:
             if attempt.known:
-                self.report.violate("P5", f"{how}: {attempt.operation.method} was answered with {attempt.operation.result} before its commit")
+                self.report.violate(
+                    "P5", f"{how}: {attempt.operation.method} was answered with {attempt.operation.result} before its commit"
+                )
         if not behind.known:
             self.report.violate("P5", f"{how}: a read of the cast's target waits: the cast has left before its commit")
         if not committed and self.database.landed(waiting[0].operation.id):
@@ -355,7 +364,9 @@ class Failovers(Episodes):
     LIMIT = 1.5
 
     async def prepare(self) -> None:
-        await asyncio.gather(self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id()))
+        await asyncio.gather(
+            self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id())
+        )
         self.times: list[float] = []
 
     async def episode(self, number: int) -> None:

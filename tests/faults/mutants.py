@@ -17,7 +17,7 @@ def early_answer() -> None:
         self.let_out(self.last.answer)
         self.last.answer.after = None
 
-    Activation._queue = _queue  # type: ignore[method-assign]
+    Activation._queue = _queue  # type: ignore[method-assign,assignment]
 
 
 def no_fence() -> None:

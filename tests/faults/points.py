@@ -130,7 +130,14 @@ def wrap_sqlite(points: Points) -> None:
 
     for name in ("append", "claim", "snapshot", "settle"):
         named(SqliteWriter, name, name)
-    for name, kind in (("load", "load"), ("find", "find"), ("recall", "recall"), ("bury", "bury"), ("begin_term", "term"), ("renew", "renew")):
+    for name, kind in (
+        ("load", "load"),
+        ("find", "find"),
+        ("recall", "recall"),
+        ("bury", "bury"),
+        ("begin_term", "term"),
+        ("renew", "renew"),
+    ):
         named(SqliteStore, name, kind)
 
     init, run = SqliteStore.__init__, Worker.run
@@ -157,4 +164,4 @@ def wrap_sqlite(points: Points) -> None:
 
         return run(self, pointed)
 
-    SqliteStore.__init__, Worker.run = __init__, _run  # type: ignore[method-assign,assignment]
+    SqliteStore.__init__, Worker.run = __init__, _run  # type: ignore[method-assign]

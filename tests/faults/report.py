@@ -48,7 +48,9 @@ class Report:
         lines = [f"{self.title} on {self.database}, seed {self.seed}, {self.elapsed:.1f} s"]
         for name, counted in (("done", self.done), ("points", self.points), ("calls", self.counts), ("checked", self.checked)):
             if counted:
-                lines.append(f"  {name + ':':9}" + ", ".join(f"{what} {n:,}" for what, n in sorted(counted.items(), key=lambda item: -item[1])))
+                lines.append(
+                    f"  {name + ':':9}" + ", ".join(f"{what} {n:,}" for what, n in sorted(counted.items(), key=lambda item: -item[1]))
+                )
         if self.seconds:
             lines.append("  worst:   " + ", ".join(f"{what} {seconds:.2f} s" for what, seconds in self.seconds.items()))
         lines.append(f"  {len(self.violations)} violations" + "".join(f"\n    {text}" for text in self.violations[:20]))

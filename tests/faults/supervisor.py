@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from . import checks
 from .clients import Client, History, Keys
 from .databases import Database, PostgresDatabase, until
-from .hosts import Gone, HostProcess
+from .hosts import Gone, HostProcess, Reply
 from .points import POINTS
 from .proxy import Direction, Flow, everyone, writers
 from .report import Report
@@ -97,7 +97,8 @@ class Storm:
     async def _storm(self, started: float) -> None:
         keys = Keys(width=12, uses=1500)
         clients = [
-            Client(f"c{number}", self.history, self.hosts, keys, random.Random(f"{self.seed}/{number}")) for number in range(self.plan.clients)
+            Client(f"c{number}", self.history, self.hosts, keys, random.Random(f"{self.seed}/{number}"))
+            for number in range(self.plan.clients)
         ]
         async with asyncio.TaskGroup() as group:
             callers = [group.create_task(client.run(lambda: self._going)) for client in clients]
@@ -151,7 +152,10 @@ class Storm:
         await self._answered(f"after: {name}", times=self.rng.choice([1, 1, 1, 200]))
         if self.plan.trace:
             alive = "".join(host.name for host in self.hosts if host.alive)
-            print(f"{began - self.began:7.2f} {name}: {acted - began:.2f} s, answered after {time.monotonic() - acted:.2f} s; alive: {alive}", file=sys.stderr)
+            print(
+                f"{began - self.began:7.2f} {name}: {acted - began:.2f} s, answered after {time.monotonic() - acted:.2f} s; alive: {alive}",
+                file=sys.stderr,
+            )
 
     async def _answered(self, what: str, times: int = 1) -> None:
         """Progress: somebody learns an outcome from now on."""
@@ -299,8 +303,9 @@ class Storm:
             key, call_id = history.slowest_call
             for one in history.operations:
                 if one.object == key and one.id == call_id:
-                    completed = (one.completed or self.began) - self.began
-                    print(f"slowest: {one.method} of {key} at {one.where}: {one.invoked - self.began:.2f} to {completed:.2f} {one.outcome.value}", file=sys.stderr)
+                    ended = f"{one.completed - self.began:.2f}" if one.completed else "?"
+                    text = f"{one.method} of {key} at {one.where}: {one.invoked - self.began:.2f} to {ended} {one.outcome.value}"
+                    print(f"slowest: {text}", file=sys.stderr)
         report.done["kills"] = self.kills
         for host in self.hosts:
             report.points += host.struck
@@ -344,6 +349,6 @@ async def strike(storm: Storm, point: str, host: HostProcess) -> None:
             await asyncio.wait_for(host.ended.wait(), 0.1)
 
 
-def _forget(future: asyncio.Future[object]) -> None:
+def _forget(future: asyncio.Future[Reply]) -> None:
     if not future.cancelled():
         future.exception()

@@ -1,7 +1,6 @@
 """One host process: executes the calls that the supervisor sends over a socket, and reports every answer.
 
-``python -m tests.faults.worker serve SOCKET EVENTS [MUTANT]`` with two inherited descriptors; ``python -m tests.faults.worker migrate`` makes
-the tables.
+``python -m tests.faults.worker serve SOCKET EVENTS [MUTANT]``, with two inherited descriptors; ``… migrate`` makes the tables.
 """
 
 from __future__ import annotations

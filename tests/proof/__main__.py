@@ -26,12 +26,14 @@ def document(lines: list[Line], seed: int, scale: float, seconds: float) -> str:
     import django
     import psycopg
 
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, Django {django.get_version()}"
+    versions = f"Python {platform.python_version()}, Django {django.get_version()}, psycopg {psycopg.__version__}"
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {versions}"
     failed = sum(not line.passed for line in lines)
     return f"""# Proof
 
-The figures of one run of `make proof` (`python -m tests.proof --seed {seed} --seconds-scale {scale:g}`), which took {seconds / 60:.0f} minutes on
-{machine}, psycopg {psycopg.__version__}. This page is written by `python -m tests.proof --write docs/proof.md`; do not edit it.
+The figures of one run of `make proof` (`python -m tests.proof --seed {seed} --seconds-scale {scale:g}`), which took
+{seconds / 60:.0f} minutes on {machine}.
+This page is written by `python -m tests.proof --write docs/proof.md`; do not edit it.
 What each promise says is in [promises.md](promises.md).
 
 {markdown(lines)}
@@ -60,7 +62,11 @@ def main() -> int:
             made = list(part.run(given.seconds_scale, given.seed))
         except Exception as error:  # a part that cannot run proves nothing; the others still can
             made = [Line("?", part.name, 0, 1, "runs", [f"it could not run: {type(error).__name__}: {error}"])]
-        print(f"{'passed' if all(line.passed for line in made) else 'FAILED'} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{'passed' if all(line.passed for line in made) else 'FAILED'} in {time.monotonic() - began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
         for line in made:
             for text in line.violations[:10]:
                 print(f"  {text}", file=sys.stderr)
@@ -72,7 +78,9 @@ def main() -> int:
     if given.json:
         print(json.dumps({"seed": given.seed, "scale": given.seconds_scale, "lines": [line.as_json() for line in lines]}))
     else:
-        print(f"\n{plain(lines)}\n\nseed {given.seed}, {time.monotonic() - started:.0f} s; again: python -m tests.proof --seed {given.seed}")
+        print(
+            f"\n{plain(lines)}\n\nseed {given.seed}, {time.monotonic() - started:.0f} s; again: python -m tests.proof --seed {given.seed}"
+        )
     print(f"{len(lines) - failed} passed, {failed} failed", file=sys.stderr if given.json else sys.stdout)
     return int(failed > 0)
 

@@ -20,7 +20,9 @@ def _of(report: Report, *promises: str) -> list[str]:
 
 
 def _seconds(report: Report) -> str:
-    return ", ".join(f"{name}: {seconds:.2f} s at most" if name != "median" else f"median {seconds:.2f} s" for name, seconds in report.seconds.items())
+    return ", ".join(
+        f"{name}: {seconds:.2f} s at most" if name != "median" else f"median {seconds:.2f} s" for name, seconds in report.seconds.items()
+    )
 
 
 def storm(vendor: str, kills: int, resends: int) -> Part:

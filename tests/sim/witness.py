@@ -131,7 +131,6 @@ KINDS = {
     "unrecorded": "a call with its caller's own id left no row",
     "double": "a call id is in the journal twice",
     "phantom": "a row that nobody asked for",
-    "conflict": "two answers to one call differ",
     "wrong": "an answer is not what the model gives at the state it saw",
     "future": "an answer saw a state that was never committed",
     "stale": "an answer is older than one that was complete before the call was made",
