@@ -115,9 +115,9 @@ class Pauses(Episodes):
         )
         await asyncio.sleep(self.lease)
 
-    def stale(self) -> bool:
-        """Whether somebody has already been told what was old."""
-        return any(violation.kind == "stale" for violation in checks.check_all(self.database, self.history))
+    def caught(self) -> bool:
+        """Whether P4 has been broken: by a row that came late, or an answer that was old. What is still open counts for nothing."""
+        return bool(self.report.violations) or any(one.kind == "stale" for one in checks.check_all(self.database, self.history))
 
     async def episode(self, number: int) -> None:
         if not self.database.leases:

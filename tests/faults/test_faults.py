@@ -80,15 +80,12 @@ class TestTheSupervisorCatches:
         report = storm(databases.make("sqlite"), Plan(kills=1, seconds=30, mutant="forgotten_ids"))
         assert any("double" in text for text in report.violations)
 
-    def test_a_row_of_a_term_that_was_buried(self, databases: Databases) -> None:
-        report = asyncio.run(Pauses(databases.make("postgresql"), SEED, mutant="no_fence").run(5))
-        assert any("came after the take-over" in text for text in report.violations)
-
-    def test_an_old_answer_of_a_process_that_was_frozen(self, databases: Databases) -> None:
-        pauses = Pauses(databases.make("postgresql"), SEED, mutant="blind_trust")
-        pauses.enough = pauses.stale  # type: ignore[method-assign]
+    @pytest.mark.parametrize(("mutant", "says"), [("no_fence", "came after the take-over"), ("blind_trust", "stale")])
+    def test_a_process_that_was_frozen_and_does_not_know_it(self, databases: Databases, mutant: str, says: str) -> None:
+        pauses = Pauses(databases.make("postgresql"), SEED, mutant=mutant)
+        pauses.enough = pauses.caught  # type: ignore[method-assign]
         report = asyncio.run(pauses.run(20))
-        assert any("stale" in text for text in report.violations)
+        assert any(says in text for text in report.violations)
 
 
 class TestTheMeans:

@@ -29,8 +29,8 @@ class Line:
             return "BROKEN"
         return "holds" if self.count >= self.wanted else f"too few: {self.wanted:,} were wanted"
 
-    def cells(self) -> list[str]:
-        what = f"{self.what} ({self.notes})" if self.notes else self.what
+    def cells(self, *, notes: bool = True) -> list[str]:
+        what = f"{self.what} ({self.notes})" if self.notes and notes else self.what
         return [self.promise, what, f"{self.count:,} {self.unit}", str(len(self.violations)), self.verdict]
 
     def as_json(self) -> dict[str, Any]:
@@ -54,6 +54,12 @@ def markdown(lines: list[Line]) -> str:
 
 
 def plain(lines: list[Line]) -> str:
-    rows = [HEADINGS, *(line.cells() for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    """For a terminal: what a line has to say besides stands below it."""
+    rows = [(HEADINGS, ""), *((line.cells(notes=False), line.notes) for line in lines)]
+    widths = [max(len(row[column]) for row, _ in rows) for column in range(len(HEADINGS))]
+    text = []
+    for row, notes in rows:
+        text.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if notes:
+            text.append(f"{'':{widths[0]}}    {notes}")
+    return "\n".join(text)
