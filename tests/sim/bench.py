@@ -109,10 +109,8 @@ class Process:
         """Dispatch a call of a ``Ledger``; with ``call_id`` it is the caller's own."""
         return self.dispatch(self.call(key, method, *args, call_id=call_id, confirmed=confirmed, timeout=timeout))
 
-    def call(
-        self, key: str, method: str, *args: Any, call_id: str | None = None, confirmed: bool = False, timeout: float = 10.0
-    ) -> Call:
-        definition = Definition.of("sim.Ledger")
+    def call(self, key: str, method: str, *args: Any, call_id: str | None = None, confirmed: bool = False, timeout: float = 10.0) -> Call:
+        definition = Definition.of(self.bench.label)
         found = definition.method(method)
         bound, named = found.bind(args, {})
         encoded = found.encode_arguments(bound, named)
@@ -130,13 +128,16 @@ class Process:
         return call.reply.future
 
     def activation(self, key: str) -> Any:
-        return self.host.activations["sim.Ledger", key]
+        return self.host.activations[self.bench.label, key]
 
 
 class Bench:
     """See the module."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: dict[str, Definition] | None = None) -> None:
+        self.types = types or {}
+        """Object types besides the simulation's. Calls go to the first of them, if there is one."""
+        self.label = next(iter(self.types), "sim.Ledger")
         self.loop = VirtualLoop()
         self.database = Database(VirtualClock(self.loop))
         self.dead: set[int] = set()
@@ -155,7 +156,7 @@ class Bench:
         return process
 
     def run(self, scenario: Coroutine[Any, Any, T]) -> T:
-        with controlled("bench"):
+        with controlled("bench", self.types):
             return run(asyncio.wait_for(scenario, 300), self.loop)
 
     def rows(self, key: str) -> list[tuple[int, str, str]]:

@@ -40,6 +40,7 @@ class Callers:
         self.simulation = simulation
         self.finished: list[Operation] = []
         """Answered calls with their callers' own ids, to be sent again."""
+        self.kinds = {**MIX, **simulation.profile.mix}
         self._ids = 0
 
     def choose(self, key: str, rng: random.Random, avoid: SimProcess | None = None) -> SimProcess:
@@ -102,11 +103,12 @@ class Callers:
 
     async def caller(self, number: int) -> None:
         rng = self.simulation.random(f"caller {number}")
-        kinds = {**MIX, **self.simulation.profile.mix}
-        names, weights = list(kinds), list(kinds.values())
+        names, weights = list(self.kinds), list(self.kinds.values())
         while self.simulation.loop.elapsed < self.simulation.seconds:
             await asyncio.sleep(rng.expovariate(1 / self.simulation.profile.think))
-            key = f"k{rng.randrange(self.simulation.profile.keys)}"
+            # With ``fresh`` keys, everybody turns to new ones together.
+            first = int(self.simulation.loop.elapsed * self.simulation.profile.fresh)
+            key = f"k{first + rng.randrange(self.simulation.profile.keys)}"
             await self.one_call(rng, rng.choices(names, weights)[0], key, rng.randrange(1, 1000))
 
     async def one_call(self, rng: random.Random, kind: str, key: str, tag: int) -> None:
@@ -114,7 +116,7 @@ class Callers:
         length = rng.choice((0.01, 0.1, 0.4, 0.4, 1.0, 2.5))
         match kind:
             case "put" | "keep" | "refuse" | "boom":
-                await self.call(rng, key, kind, [tag], own=own, confirmed=rng.random() < 0.2)
+                await self.call(rng, key, kind, [tag], own=own, confirmed=rng.random() < 0.2 and self.kinds["confirmed"] > 0)
             case "slow" | "slow_boom" | "stubborn":
                 await self.call(rng, key, kind, [tag, length], own=own)
             case "look" | "peek":
@@ -171,10 +173,12 @@ class Callers:
             if loop.elapsed > until + LEASE or victim.dead or len(self.simulation.processes) < 2:
                 return
             other = rng.choice([process for process in self.simulation.processes if process is not victim])
-            written = await self.call(rng, key, "put", [rng.randrange(1, 1000)], own=rng.random() < 0.5, attempts=1, process=other)
-            if written.outcome is Outcome.OK:
+            # Who only looks leaves the next place in the journal free for what may still land.
+            method, args = ("put", [rng.randrange(1, 1000)]) if rng.random() < self.simulation.profile.overwrite else ("look", [])
+            taken = await self.call(rng, key, method, args, own=rng.random() < 0.5, attempts=1, process=other)
+            if taken.outcome is Outcome.OK:
                 break
-            await asyncio.sleep(rng.uniform(0.02, 0.15) * LEASE)
+            await asyncio.sleep(rng.uniform(0.005, self.simulation.profile.haste) * LEASE)
         asking = []
         for moment in (loop.elapsed, rng.uniform(loop.elapsed, max(loop.elapsed, until)), until - 0.001, until, until + 0.002):
             for method, confirmed in rng.sample(QUESTIONS, 2):
@@ -226,4 +230,3 @@ class Callers:
                 else:
                     self.simulation.violate("stuck", key, f"{method} gets no answer though all is well: {last.outcome.value}")
                     break
-

@@ -103,6 +103,3 @@ def split(result: Any, refusal: bool) -> tuple[int | None, Any]:
     if not isinstance(values, list) or not values or not isinstance(values[0], int):
         return None, values
     return values[0], values[1:]
-
-
-

@@ -65,6 +65,12 @@ class Profile:
     think: float = 0.25
     mix: dict[str, float] = field(default_factory=dict)
     """Weights of calls that differ from the usual ones."""
+    fresh: float = 0.0
+    """New keys per second."""
+    overwrite: float = 0.8
+    """How often whoever takes over writes at once, and does not only look."""
+    haste: float = 0.1
+    """Part of a lease after which whoever wants to take over tries again, at most."""
     hibernate: float = 0.3
     clocks: str = "true"
     """``true``; ``rates``: skewed, jumping to and fro and running fast or slow within the margin."""
@@ -115,7 +121,10 @@ PROFILES: dict[str, Profile] = {
     "held": Profile(
         ((1, ("hold", "cut"), ("append:sent", "append:executing", "append:executed")),), count=(1, 3), keys=2, whole=1.0, mix={"look": 40},
     ),
-    "burial": Profile(((1, ("freeze",), ("append:executing", "append:sent")),), count=(2, 3), keys=2, think=0.15, late=1.0),
+    "burial": Profile(
+        ((1, ("freeze",), ("append:executing", "append:sent")),),
+        count=(2, 3), keys=2, late=1.0, overwrite=0.2, mix={"put": 10, "look": 40},
+    ),
     "landing": Profile(((1, ("drop",), ("append:executing",)),), count=(5, 8), keys=3, late=1.0),
     "settle": Profile(
         (
@@ -138,15 +147,20 @@ PROFILES: dict[str, Profile] = {
     ),
     "absent": Profile(
         ((2, ("delay", "drop"), every("find", "append", "begin_term")), (1, ("freeze", "crash"), every("find", "append"))),
-        count=(2, 4), keys=30, clients=10, seconds=(3.0, 4.0), think=0.06, mix={"look": 50, "refuse": 20, "keep": 10}, slow=0.2,
+        count=(2, 4), keys=2, fresh=8.0, clients=10, seconds=(3.0, 4.0), think=0.06, slow=0.2,
+        mix={"look": 50, "refuse": 20, "keep": 10, "look_slowly": 20},
     ),
     "snapshots": Profile(
         ((2, ("freeze", "drop", "delay"), every("snapshot", "load", "append")), (1, ("crash", "stop"), _WRITES)),
         count=(2, 4), keys=2, think=0.1, hibernate=1.0, max_activations=1, mix={"again": 10},
     ),
     "clocks": Profile(
-        ((2, ("freeze", "hold", "cut"), every("renew", "append")), (1, ("late reply",), ("renew:executed",))),
-        count=(2, 4), keys=3, clocks="rates", mix={"look": 30},
+        (
+            (1, ("freeze",), every("renew", "append")),
+            (3, ("hold", "cut"), every("renew")),
+            (1, ("late reply",), ("renew:executed",)),
+        ),
+        count=(3, 6), keys=3, clocks="rates", mix={"look": 30, "confirmed": 0}, whole=0.1, haste=0.01, slow=0.004,
     ),
     "suspend": Profile(((1, ("suspend",), every("append", "claim", "renew", "find")),), count=(1, 3), keys=3, mix={"confirmed": 40}),
     "deploy": Profile(

@@ -16,7 +16,6 @@ from unittest import mock
 from jido_objects import host as host_module
 from jido_objects import lease as lease_module
 from jido_objects.activation import Activation, Answer, Pending, Status
-from jido_objects.errors import OutcomeUnknown, StoreError
 from jido_objects.host import Host
 from jido_objects.lease import Lease
 from jido_objects.pipeline import Pipeline
@@ -154,7 +153,7 @@ def _claim_first() -> Iterator[None]:
         yield
 
 
-@mutant("burial of the living", "freeze", "a burial only if the lease is past by the database's clock, or death is proven (fence 2)")
+@mutant("burial of the living", "trust", "a burial only if the lease is past by the database's clock, or death is proven (fence 2)")
 def _bury_anyone() -> Iterator[None]:
     async def take_over(self: Host, name: Any, owner: Any) -> None:
         await self.store.bury(owner.term, proven=True)
@@ -231,18 +230,23 @@ def _late_purge() -> Iterator[None]:
             await original(self)
         finally:
             del self._refused
-        if refused and self._dirty and not isinstance(refused[0][1], OutcomeUnknown):
-            with contextlib.suppress(StoreError):
+            if refused and refused[0][1] is not None and self._dirty:
                 await original(self)
-        for activation, error, pendings in refused:
-            activation.in_flight = pendings
-            refuse(activation, error)
+            for activation, error, pendings in refused:
+                followers = [answer.call for pending in pendings for answer in pending.followers or ()]
+                if followers and activation.status is Status.GONE:
+                    self._host._redo(activation.name, followers)
+                unsettled = activation.closed is not None and not activation.closed.done()
+                activation.in_flight = [*pendings, *activation.in_flight]
+                if not unsettled:
+                    activation.in_flight = pendings
+                    refuse(activation, error)
 
     with mock.patch.object(Pipeline, "_append", append):
         yield
 
 
-@mutant("buried terms renew", "freeze", "losing the row ends the term")
+@mutant("buried terms renew", "held", "losing the row ends the term")
 def _immortal() -> Iterator[None]:
     renewing = MemoryServer.renew
 

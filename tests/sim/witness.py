@@ -283,7 +283,11 @@ class _Object:
             if row.seq != seq + 1 or attempts is None:
                 return
             seq = row.seq
-            step = self.model.step(copy.deepcopy(state), row.method, attempts[0].args)
+            args = next((attempt.args for attempt in attempts if attempt.method == row.method), None)
+            if args is None:
+                self.violate("phantom", f"row {seq} is of {row.method}, the call {row.call_id} was of {attempts[0].method}")
+                return
+            step = self.model.step(copy.deepcopy(state), row.method, args)
             if step.refused is not row.refusal or row.saw != seq - 1 or not same(step.result, row.result):
                 self.violate("wrong", f"row {seq} ({row.method}) recorded {row.result!r} at {row.saw}, the model gives {step.result!r}")
             try:
