@@ -42,15 +42,23 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
     found.extend(check_tables(database))
     found.extend(check_casts(history.operations, rows))
     if checked is not None:
-        acknowledged = {(one.object, one.id) for one in history.operations if one.outcome in (Outcome.OK, Outcome.REFUSED)}
+        known = [one for one in history.operations if one.outcome in (Outcome.OK, Outcome.REFUSED)]
+        # Reads leave no row, nor does a refusal on an absent key: neither counts as a call that is in the journal.
+        acknowledged = {(one.object, one.id) for one in known if MODEL.recorded(one.method) and not _left_nothing(one)}
+        reads = sum(not MODEL.recorded(one.method) for one in known)
         checked.update(
             rows=len(rows),
             objects=len(by_object),
             snapshots=sum(map(len, snapshots.values())),
-            calls=len(acknowledged),
+            acknowledged=len(acknowledged),
+            reads=reads,
             answers=history.counts["answers"],
         )
     return found
+
+
+def _left_nothing(one: Operation) -> bool:
+    return one.outcome is Outcome.REFUSED and one.saw == 0
 
 
 def check_tables(database: Database) -> list[Violation]:

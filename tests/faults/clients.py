@@ -38,6 +38,7 @@ class History:
         self.longest_silence = 0.0
         """Longest time in seconds in which nobody was answered, while somebody asked."""
         self._sent: set[tuple[str, str]] = set()
+        self._answered: set[tuple[str, str]] = set()
         self._reads = 0
 
     def read_id(self) -> str:
@@ -62,6 +63,7 @@ class History:
         if call_id is not None:
             if (key, call_id) in self._sent:
                 self.counts["re-sends"] += 1
+                self.counts["re-sends of an unknown"] += (key, call_id) not in self._answered
             self._sent.add((key, call_id))
         return Attempt(self, operation, host.call(key, method, args, call_id, timeout, **how))
 
@@ -74,6 +76,11 @@ class History:
         if seconds > self.slowest:
             self.slowest = seconds
             self.slowest_call = (key, call_id)
+
+    def outcome(self, operation: Operation) -> None:
+        """Somebody has learned what became of this call."""
+        self.counts["answers"] += 1
+        self._answered.add((operation.object, operation.id))
 
     def answered(self) -> None:
         now = time.monotonic()
@@ -117,7 +124,7 @@ class Attempt:
         answer = told["ok"] if "ok" in told else told["refused"]
         operation.outcome = Outcome.OK if "ok" in told else Outcome.REFUSED
         operation.saw, operation.result = answer[0], answer[1:]
-        counts["answers"] += 1
+        self.history.outcome(operation)
 
     @property
     def known(self) -> bool:

@@ -30,15 +30,15 @@ def storm(vendor: str, kills: int, resends: int) -> Part:
         plan = Plan(kills=round(kills * scale), resends=round(resends * scale), crashes=round(3 * scale), seconds=420 * scale)
         with Databases() as databases:
             report = asyncio.run(Storm(databases.make(vendor), seed, plan).run())
-        calls, done, where = report.checked.get("calls", 0), report.done, NAMES[vendor]
+        calls, done, where = report.checked.get("acknowledged", 0), report.done, NAMES[vendor]
         named = f"{done['killed at a named point']} of them at {len(report.points)} named points"
         if done[CRASH]:
             named += f"; {done[CRASH]} crashes of the server"
-        notes = f"{named}; {calls:,} acknowledged calls, each in the journal exactly once with its result"
+        notes = f"{named}; {calls:,} acknowledged writes and refusals, each in the journal exactly once with its result"
         yield Line("P2", f"kill -9 under load, {where}", done["kills"], plan.kills, "kills", _of(report, "P2", "P12"), notes)
-        notes = f"{report.counts['unknown']:,} of them after an unknown outcome; to either of two processes, or to both at once"
+        notes = f"{report.counts['re-sends of an unknown']:,} of a call nobody knew the outcome of yet, the others of one already answered"
         yield Line("P3", f"the same id sent again, {where}", report.counts["re-sends"], plan.resends, "re-sends", _of(report, "P3"), notes)
-        notes = f"{calls:,} calls, {_seconds(report)}"
+        notes = f"{report.checked.get('reads', 0):,} of them reads; {_seconds(report)}"
         broken = [text for text in report.violations if text not in (*_of(report, "P2", "P12"), *_of(report, "P3"))]
         yield Line("P1", f"witness over every answer of the storm, {where}", report.counts["answers"], 1, "answers", broken, notes)
 
