@@ -43,7 +43,6 @@ class Aim:
     seconds: float
     late: float
     """Part of ``seconds`` after which the statement that it struck goes on; below zero: it never does (where that is possible)."""
-    slot: int | None = None
     whole: bool = True
     """Of ``cut`` and ``hold``: the host's and the keeper's connections, or the keeper's alone."""
     ambush: bool = True
@@ -218,10 +217,9 @@ class Broken(Exception):
 class Wire(Faults):
     """The fault points of one process's connections, the host's or the keeper's."""
 
-    def __init__(self, simulation: Simulation, process: SimProcess, keeper: bool) -> None:
+    def __init__(self, simulation: Simulation, process: SimProcess) -> None:
         self.simulation = simulation
         self.process = process
-        self.keeper = keeper
         self.links: list[MemoryLink] = []
         self.is_cut = False
         self.held: asyncio.Event | None = None
@@ -247,7 +245,7 @@ class Wire(Faults):
             await asyncio.sleep(delay)
 
     async def _strike(self, aim: Aim, point: str, link: MemoryLink) -> None:
-        self.simulation.strike(aim, self.process, link, keeper=self.keeper)
+        self.simulation.strike(aim, self.process, link)
         stage = point.partition(":")[2]
         if aim.action in ("freeze", "suspend", "stall", "crash", "stop") and stage in ("", "called"):
             # This runs in the process that has just been stopped: it goes no further.

@@ -77,7 +77,6 @@ class SimProcess:
         self.clock = clock
         self.name = f"p{pid}"
         self.dead = self.started = self.leaving = self.stopped = False
-        self.frozen_until = 0.0
         self.doubtful_until = -1.0
         """Virtual time until which unconfirmed answers may be old: its machine was suspended."""
         self.outstanding: OrderedSet = OrderedSet()
@@ -87,7 +86,8 @@ class SimProcess:
         self.context, self.side_context = Context(), Context()
         self.context.run(PROCESS.set, self.main)
         self.side_context.run(PROCESS.set, self.side)
-        self.wires = (Wire(simulation, self, False), Wire(simulation, self, True))
+        # The host's and the keeper's.
+        self.wires = (Wire(simulation, self), Wire(simulation, self))
         self._asked_at: float | None = None
         database = simulation.database
         self.store = MemoryStore(database, faults=self.wires[0], name=self.main)

@@ -57,7 +57,7 @@ class Report:
     steps: int = 0
     elapsed: float = 0.0
     fingerprint: str = ""
-    """Everything that callers and database saw: equal for equal seeds."""
+    """Digest of everything that callers and database saw: equal for equal seeds."""
     story: list[str] = field(default_factory=list)
     """For people: the log, the faults, and all calls and rows of the objects with violations."""
 
@@ -148,7 +148,6 @@ class Simulation:
         loop = self.loop
         if process.dead or loop.frozen(process.main):
             return
-        process.frozen_until = loop.elapsed + seconds
         loop.freeze(process.main)
         if not loop_only:
             loop.freeze(process.side)
@@ -254,7 +253,7 @@ class Simulation:
         aim.struck = True
         return True
 
-    def strike(self, aim: Aim, process: SimProcess, link: MemoryLink, *, keeper: bool) -> None:
+    def strike(self, aim: Aim, process: SimProcess, link: MemoryLink) -> None:
         self.struck[aim.point] += 1
         self.report.actions[aim.action] += 1
         seconds = aim.seconds

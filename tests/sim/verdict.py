@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from jido_objects import delta as deltas
@@ -43,7 +44,8 @@ def judge(simulation: Simulation) -> None:
     report.steps, report.elapsed = simulation.loop.steps, simulation.loop.elapsed
     seen = [[o.object, o.id, o.method, o.args, o.invoked, o.completed, o.outcome.value, o.saw, o.result] for o in simulation.history]
     held = [[r.object, r.seq, r.epoch, r.call_id, r.method, r.result, r.delta] for r in rows]
-    report.fingerprint = canonical([seen, held, [[e.what, e.term, e.object, e.epoch, e.seqs] for e in simulation.database.events]])
+    log = [[e.what, e.term, e.object, e.epoch, e.seqs] for e in simulation.database.events]
+    report.fingerprint = blake2b(canonical([seen, held, log]).encode(), digest_size=16).hexdigest()
 
 
 def _place_peeks(simulation: Simulation, rows: list[Row], model: LedgerModel) -> None:
