@@ -145,7 +145,7 @@ class Activation:
 
     def accept(self, call: Call) -> None:
         """Take a call into the mailbox, or answer at once why not."""
-        token = call.call_id if call.method.recorded else call
+        token = call.token
         earlier = self.calls.get(token)
         if earlier is not None:
             if earlier.digest != call.digest:
@@ -167,7 +167,7 @@ class Activation:
     def accept_first(self, calls: list[Call]) -> None:
         """Put calls that run again before all others; whoever has asked with the same id meanwhile follows them."""
         for call in reversed(calls):
-            token = call.call_id if call.method.recorded else call
+            token = call.token
             later = self.calls.get(token)
             if later is not None and later is not call:
                 self.mailbox.remove(later)
@@ -236,7 +236,7 @@ class Activation:
         turn = self.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
         on_create = self.definition.hooks.get("on_create") if self.seq == 0 and not method.query else None
         if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
-            self.task = host.spawn_turn(self._execute_async(call, turn, on_create))
+            self.task = host.spawn(self._execute_async(call, turn, on_create))
             return
         token = current_turn.set(turn)
         host.holding = (started, call)
@@ -467,7 +467,7 @@ class Activation:
         self._answer(call, result, error)
 
     def _answer(self, call: Call, result: Any, error: BaseException | None) -> None:
-        self.calls.pop(call.call_id if call.method.recorded else call, None)
+        self.calls.pop(call.token, None)
         if error is None:
             call.answer(result)
         else:

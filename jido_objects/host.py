@@ -153,7 +153,6 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._trust_returned = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
         self._started_at = 0.0
         self._finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
         self._loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
@@ -166,7 +165,7 @@ class Host:
         """Open the store. Raises what is wrong with it. A term is taken when the first object is needed."""
         await self.store.open()
         self._started_at = self.clock.monotonic()
-        self._sweeper = self.spawn(self._sweep())
+        self.spawn(self._sweep())
 
     async def _term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
@@ -610,9 +609,6 @@ class Host:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, JidoError | TermEnded):
             logger.error("A task of the host ended with an error", exc_info=error)
-
-    def spawn_turn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self.spawn(coroutine)
 
     def soon(self, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(callback, context=self._context)

@@ -64,9 +64,7 @@ class Pipeline:
 
     async def _close(self) -> None:
         claims, self._claims = self._claims, []
-        for _, future in claims:
-            if not future.done():
-                future.set_exception(TermEnded())
+        self._fail_claims(claims, TermEnded())
         await self._writer.close()
 
     # -------------------------------------------------------------------------------------------- in

@@ -97,21 +97,16 @@ class Process:
 
     async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T:
         """Ask the host something, from any event loop."""
-
-        async def answer() -> T:
-            return await question(await self._hosting())
-
         if asyncio.get_running_loop() is self.loop:
-            return await answer()
-        return await asyncio.wrap_future(self._start(answer()))
+            return await self._answer(question)
+        return await asyncio.wrap_future(self._start(self._answer(question)))
 
     def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T:
         """``ask`` from a thread without an event loop."""
+        return self._start(self._answer(question)).result(timeout)
 
-        async def answer() -> T:
-            return await question(await self._hosting())
-
-        return self._start(answer()).result(timeout)
+    async def _answer(self, question: Callable[[Host], Awaitable[T]]) -> T:
+        return await question(await self._hosting())
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         if self.stopped:

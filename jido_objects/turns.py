@@ -82,6 +82,11 @@ class Call:
     def __str__(self) -> str:
         return f"{describe(self.name)}.{self.method.name}"
 
+    @property
+    def token(self) -> str | Call:
+        """What tells it from other unanswered calls of its object: its id, or itself where ids are not remembered."""
+        return self.call_id if self.method.recorded else self
+
     def answer(self, result: Any) -> None:
         """Give the result to whoever waits."""
         if self.reply is not None:
@@ -133,7 +138,7 @@ class TurnInfo:
 class Turn:
     """The execution of one call. State may change only while its turn is open."""
 
-    __slots__ = ("after", "call", "clock_now", "ended", "method", "nested", "now", "readonly", "remaining")
+    __slots__ = ("after", "call", "ended", "method", "nested", "now", "readonly", "remaining")
 
     def __init__(self, call: Call, readonly: bool, now: datetime, remaining: float) -> None:
         self.call = call
