@@ -15,23 +15,22 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from . import refusals
+from .answers import Answer, Pending
 from .definition import Definition
 from .errors import (
     CallFailed,
     CallIdReused,
-    CorruptObject,
     DeadlineExceeded,
     InvalidValue,
-    NewerVersion,
     ObjectException,
     Overloaded,
     ResultTooLarge,
     StateError,
     StateTooLarge,
-    TurnTimeout,
 )
-from .limits import LOOP_HELD_SECONDS, RESULT_BYTES, SNAPSHOT_SECONDS
-from .methods import Method
+from .execution import execute
+from .limits import RESULT_BYTES, SNAPSHOT_SECONDS
+from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
 from .turns import Call, Name, Turn, describe
@@ -42,39 +41,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jido_objects.turn")
 
-CANCEL_GRACE = 1.0
-"""Seconds that a cancelled turn has to end before its activation is dropped under it."""
-
 
 class Status(Enum):
     THAWING = auto()
     LIVE = auto()
     GONE = auto()
-
-
-class Answer:
-    """What a finished turn lets out, and to whom."""
-
-    __slots__ = ("after", "call", "error", "result")
-
-    def __init__(self, call: Call, result: Any, error: BaseException | None, after: list[Callable[[], None]] | None) -> None:
-        self.call = call
-        self.result = result
-        self.error = error
-        self.after = after
-
-
-class Pending:
-    """A finished turn whose row is not committed yet, and what waits on it."""
-
-    __slots__ = ("answer", "entry", "followers", "size", "snapshot")
-
-    def __init__(self, entry: Entry, answer: Answer) -> None:
-        self.entry = entry
-        self.answer = answer
-        self.followers: list[Answer] | None = None
-        self.snapshot: Snapshot | None = None
-        self.size = len(entry.delta) + (len(entry.result) if entry.result else 0) + 100
 
 
 class Activation:
@@ -198,7 +169,7 @@ class Activation:
                 self.absent_for.discard(self.mailbox[0])
             if not self.mailbox or self.mailbox[0].waiting:
                 return
-            self._execute(self.mailbox.popleft())
+            execute(self, self.mailbox.popleft())
 
     def withdraw(self, call: Call) -> None:
         """The caller's time is up: answer for certain if the call has not started."""
@@ -208,7 +179,7 @@ class Activation:
         """Take a call that has not started out of the mailbox, with an error; one that has started goes on."""
         if not call.started and call in self.mailbox:
             self.mailbox.remove(call)
-            self._fail(call, error)
+            self.fail(call, error)
             if self.turn is None:
                 self.pump()
 
@@ -221,97 +192,7 @@ class Activation:
             raise StateError(f"{describe(self.name)}: self.turn and self.now() exist only inside a method call.")
         return turn
 
-    def _execute(self, call: Call) -> None:
-        host = self.host
-        started = host.clock.monotonic()
-        self.last_used = started
-        if call.recorded is not None:
-            self.answer_recorded(call)
-            return
-        if started >= call.deadline:
-            self._fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
-            return
-        call.started = True
-        method = call.method
-        turn = self.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
-        on_create = self.definition.hooks.get("on_create") if self.seq == 0 and not method.query else None
-        if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
-            self.task = host.spawn(self._execute_async(call, turn, on_create))
-            return
-        token = current_turn.set(turn)
-        host.holding = (started, call)
-        self.state.begin(turn)
-        try:
-            if on_create is not None:
-                on_create(self.instance)
-            if call.kwargs:
-                result = method.function(self.instance, *call.args, **call.kwargs)
-            else:
-                result = method.function(self.instance, *call.args)
-            self._complete(call, turn, result)
-        except BaseException as error:
-            self._abort(call, turn, error)
-        finally:
-            current_turn.reset(token)
-            self.turn = None
-            host.holding = None
-            if host.clock.monotonic() - started > LOOP_HELD_SECONDS:
-                host.held_too_long(call, host.clock.monotonic() - started)
-
-    async def _execute_async(self, call: Call, turn: Turn, on_create: Callable[[Any], Any] | None) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        current_turn.set(turn)
-        timed_out = False
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-
-        def expire() -> None:
-            nonlocal timed_out, timer
-            if not timed_out:
-                timed_out = True
-                task.cancel()
-                timer = loop.call_later(CANCEL_GRACE, expire)
-            elif not turn.ended:
-                # The coroutine swallowed its cancellation: whatever it still does finds its turn closed.
-                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
-                self.turn = None
-                self.host.drop(self, f"{call} did not end when it was cancelled")
-
-        timer = loop.call_later(self.options.turn_timeout, expire)
-        self.state.begin(turn)
-        try:
-            async with self.host.turn_scope():
-                if on_create is not None:
-                    made = on_create(self.instance)
-                    if asyncio.iscoroutine(made):
-                        await made
-                result = call.method.function(self.instance, *call.args, **call.kwargs)
-                if call.method.is_async:
-                    result = await result
-            if turn.ended:
-                return
-            if timed_out:
-                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
-            else:
-                self._complete(call, turn, result)
-        except BaseException as error:
-            if turn.ended:
-                return
-            if timed_out:
-                self._abort(call, turn, TurnTimeout(str(call), self.options.turn_timeout), own=True)
-            else:
-                self._abort(call, turn, error)
-        finally:
-            timer.cancel()
-            if self.task is task:
-                self.task = None
-                self.turn = None
-                if self.status is Status.LIVE:
-                    # Not from here: the turns that follow must not run in this turn's context.
-                    self.host.soon(self.pump)
-
-    def _complete(self, call: Call, turn: Turn, result: Any) -> None:
+    def complete(self, call: Call, turn: Turn, result: Any) -> None:
         """A method returned: check, encode, queue its row. Whatever raises here rolls the turn back."""
         method, state = call.method, self.state
         if state.dirty and "clean" in self.definition.hooks:
@@ -320,7 +201,7 @@ class Activation:
             result = method.result.copy(result, method.returns)
         except InvalidValue as error:
             logger.error("%s: %s", call, error)
-            self._abort(call, turn, error, own=True)
+            self.abort(call, turn, error, own=True)
             return
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
@@ -333,12 +214,12 @@ class Activation:
             return
         encoded = method.result.encode(result)
         if len(encoded) > RESULT_BYTES:
-            self._abort(call, turn, ResultTooLarge(method.label, len(encoded), RESULT_BYTES), own=True)
+            self.abort(call, turn, ResultTooLarge(method.label, len(encoded), RESULT_BYTES), own=True)
             return
         if self.size_bound + len(delta) > self.options.max_state_bytes:
             size = len(state.document())
             if size > self.options.max_state_bytes:
-                self._abort(call, turn, StateTooLarge(describe(self.name), size, self.options.max_state_bytes), own=True)
+                self.abort(call, turn, StateTooLarge(describe(self.name), size, self.options.max_state_bytes), own=True)
                 return
             self.size_bound = size - len(delta)
         state.commit()
@@ -346,7 +227,7 @@ class Activation:
         self.size_bound += len(delta)
         self._queue(EntryKind.TURN, call, turn, delta, encoded, result, None)
 
-    def _abort(self, call: Call, turn: Turn, error: BaseException, *, own: bool = False) -> None:
+    def abort(self, call: Call, turn: Turn, error: BaseException, *, own: bool = False) -> None:
         """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
         self.state.rollback()
         turn.ended = True
@@ -461,7 +342,7 @@ class Activation:
         recorded = call.recorded
         assert recorded is not None
         if recorded.digest != call.digest:
-            self._fail(call, CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
+            self.fail(call, CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
             return
         result, error = replayed(call.method, recorded.kind, recorded.result)
         self._answer(call, result, error)
@@ -473,13 +354,16 @@ class Activation:
         else:
             call.fail(error)
 
-    def _fail(self, call: Call, error: BaseException) -> None:
+    def fail(self, call: Call, error: BaseException) -> None:
         self._answer(call, None, error)
 
     # -------------------------------------------------------------------------------------------- out of memory
 
     def is_thawing(self) -> bool:
         return self.status is Status.THAWING
+
+    def is_live(self) -> bool:
+        return self.status is Status.LIVE
 
     @property
     def idle(self) -> bool:
@@ -528,40 +412,3 @@ class Activation:
         self.mailbox.clear()
         self.last = None
         return redo
-
-
-def rebuild(state: State, definition: Definition, name: Name, loaded: Loaded) -> int:
-    """Fill ``state`` from a snapshot and its tail; returns a bound on its encoded size."""
-    version = max([entry.version for entry in loaded.tail] + ([loaded.snapshot.version] if loaded.snapshot else []), default=0)
-    if version > definition.options.version:
-        raise NewerVersion(describe(name), version, definition.options.version)
-    seq = 0
-    where = "its snapshot"
-    try:
-        if loaded.snapshot is None:
-            state.reset()
-            size = 0
-        else:
-            state.restore(loaded.snapshot.document)
-            seq = loaded.snapshot.seq
-            size = len(loaded.snapshot.document)
-        for entry in loaded.tail:
-            where = f"journal row {entry.seq}"
-            if entry.seq != seq + 1:
-                raise CorruptObject(describe(name), f"its journal has row {entry.seq} after {seq}")
-            seq = entry.seq
-            if entry.delta != "[]":
-                state.replay(entry.delta)
-                size += len(entry.delta)
-    except (ValueError, TypeError, LookupError, InvalidValue) as error:
-        raise CorruptObject(describe(name), f"{where} cannot be read: {error}") from error
-    if seq != loaded.head_seq:
-        raise CorruptObject(describe(name), f"its journal ends at {loaded.head_seq}, what was read of it at {seq}")
-    return size
-
-
-def replayed(method: Method, kind: EntryKind, encoded: str | None) -> tuple[Any, BaseException | None]:
-    """The answer that a journal row recorded."""
-    if kind is EntryKind.REFUSAL:
-        return None, refusals.rebuild(encoded or "")
-    return (None if encoded is None else method.result.decode(encoded)), None

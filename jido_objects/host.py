@@ -17,20 +17,19 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from . import chains, limits
-from .activation import Activation, Answer, Status, rebuild
+from .activation import Activation, Status
+from .answers import Answer
+from .batching import Batcher
 from .clock import Clock
 from .definition import Definition
 from .errors import (
-    CallFailed,
     HostStopped,
     JidoError,
-    NotHosting,
     OutcomeUnknown,
-    OwnedElsewhere,
     OwnershipLost,
     StoreError,
     StoreUnavailable,
@@ -38,17 +37,17 @@ from .errors import (
 from .lease import Lease
 from .pipeline import Pipeline
 from .policy import POLICIES, Policy
+from .rebuilding import rebuild
 from .state import State
-from .stores.protocol import Claim, Found, Loaded, Owner, Recorded, Store, TermEnded, TermInfo
-from .turns import Call, Name, describe
+from .stores.protocol import Found, Loaded, Recorded, Store, TermEnded, TermInfo
+from .thawing import Thawing
+from .turns import Call, Name, describe, own, start_over
 
 logger = logging.getLogger("jido_objects.host")
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-PATIENCE = 5.0
-"""Seconds for which a store that does not answer is tried again before waiting calls are told."""
 REDO_LIMIT = 12
 """How often a call is run again after its activation was lost."""
 
@@ -62,46 +61,6 @@ class HostSettings:
     max_activations: int = limits.ACTIVATIONS
     may_host: bool = True
     paused: bool = False
-
-
-class Batcher(Generic[K, V]):
-    """Turns many small questions into few statements: what is asked while one is under way travels in the next."""
-
-    def __init__(
-        self, fetch: Callable[[list[K]], Awaitable[list[V]]], spawn: Callable[[Coroutine[Any, Any, None]], Any], most: int = 256
-    ) -> None:
-        self._fetch = fetch
-        self._spawn = spawn
-        self._most = most
-        self._waiting: list[tuple[K, asyncio.Future[V]]] = []
-        self._busy = False
-
-    def ask(self, question: K) -> asyncio.Future[V]:
-        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
-        if not self._busy:
-            self._busy = True
-            self._spawn(self._run())
-        return future
-
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                try:
-                    answers = await self._fetch([question for question, _ in asked])
-                except BaseException as error:
-                    for _, future in asked:
-                        if not future.done():
-                            future.set_exception(error if isinstance(error, Exception) else StoreUnavailable("the host is stopping"))
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    for (_, future), answer in zip(asked, answers, strict=True):
-                        if not future.done():
-                            future.set_result(answer)
-        finally:
-            self._busy = False
 
 
 def _no_scope() -> AbstractAsyncContextManager[Any]:
@@ -147,15 +106,16 @@ class Host:
         self.holding: tuple[float, Call] | None = None
         """The synchronous turn that runs now and when it began; read by the watchdog's thread."""
         self.stopping = False
-        self._proven_dead = proven_dead
+        self.proven_dead = proven_dead
         self._held_stack = held_stack
         self._context = contextvars.Context()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._trust_returned = asyncio.Event()
+        self.trust_returned = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
-        self._started_at = 0.0
-        self._finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
-        self._loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
+        self.started_at = 0.0
+        self.finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
+        self.loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
+        self.thawing = Thawing(self)
         self._recalling: Batcher[tuple[int, str], Recorded | None] = Batcher(store.recall, self.spawn)
         self._confirming: Batcher[UUID, bool] = Batcher(self._confirm_terms, self.spawn)
 
@@ -164,10 +124,10 @@ class Host:
     async def start(self) -> None:
         """Open the store. Raises what is wrong with it. A term is taken when the first object is needed."""
         await self.store.open()
-        self._started_at = self.clock.monotonic()
+        self.started_at = self.clock.monotonic()
         self.spawn(self._sweep())
 
-    async def _term(self) -> Lease:
+    async def term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
         while self.lease is None:
             if self._starting is None or self._starting.done():
@@ -194,7 +154,7 @@ class Host:
         logger.warning("Term %s was buried; this host drops its objects and takes a new term", lease.term)
         self.lease = None
         # Who waits for this lease to be renewed waits in vain: a new term is trusted from its start.
-        self._trust_returned.set()
+        self.trust_returned.set()
         old = self.pipeline
         for activation in list(self.activations.values()):
             self.drop(activation, "its term has ended")
@@ -208,7 +168,7 @@ class Host:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._drained(), grace)
         for activation in [*self.activations.values(), *self._closing]:
-            for call in self._remove(activation):
+            for call in self.remove(activation):
                 call.fail(HostStopped(str(call), call_id=call.call_id))
             for pending in activation.in_flight:
                 call = pending.answer.call
@@ -245,12 +205,12 @@ class Host:
 
     def renewed(self) -> None:
         """The keeper has renewed the lease."""
-        self._trust_returned.set()
+        self.trust_returned.set()
 
     def distrust(self, activation: Activation, calls: list[Call]) -> None:
         """The trust window has closed: answer nothing from memory, forget what is there."""
         logger.warning("The lease was not renewed in time; %d objects are dropped until it is", len(self.activations))
-        self._trust_returned.clear()
+        self.trust_returned.clear()
         # Their turns have ended, but they were not answered: run them again where the state can be believed.
         activation.mailbox.extendleft(reversed(calls))
         for other in list(self.activations.values()):
@@ -265,9 +225,9 @@ class Host:
             if lease is not None:
                 term = lease.term
                 try:
-                    alive = await self._ask(lambda: self._confirming.ask(term))
+                    alive = await self.ask(lambda: self._confirming.ask(term))
                 except JidoError as error:
-                    activation.let_out(Answer(answer.call, None, _own(error), None))
+                    activation.let_out(Answer(answer.call, None, own(error), None))
                     return
                 except asyncio.CancelledError:
                     activation.let_out(Answer(answer.call, None, HostStopped(str(answer.call)), None))
@@ -277,7 +237,7 @@ class Host:
             if alive and activation.status is Status.LIVE:
                 activation.let_out(answer)
             else:
-                self._redo(activation.name, [answer.call])
+                self.redo(activation.name, [answer.call])
 
         self.spawn(ask())
 
@@ -324,9 +284,9 @@ class Host:
         async def ask() -> None:
             recorded = failed = None
             try:
-                recorded = await self._ask(lambda: self._recalling.ask((object_id, call.call_id)))
+                recorded = await self.ask(lambda: self._recalling.ask((object_id, call.call_id)))
             except StoreError as error:
-                failed = _own(error)
+                failed = own(error)
             if activation.status is not Status.LIVE:
                 # The call waits on another activation now, which asks for itself: this answer may be older than its claim.
                 return
@@ -356,36 +316,12 @@ class Host:
             self._evict()
         activation = Activation(self, Definition.of(name[0]), name)
         self.activations[name] = activation
-        self.spawn(self._thaw(activation, None))
+        self.spawn(self.thawing.thaw(activation, None))
         return activation
 
-    async def _thaw(self, activation: Activation, before: Activation | None) -> None:
-        if before is not None and before.closed is not None:
-            # Its rows in flight decide what this one will find.
-            calls = await before.closed
-            if activation.status is Status.GONE:
-                self._redo(activation.name, calls)
-                return
-            _start_over(calls)
-            activation.accept_first(calls)
-        try:
-            if activation.mailbox:
-                await self._ask(lambda: self._thaw_once(activation))
-            elif self.activations.get(activation.name) is activation:
-                del self.activations[activation.name]
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            if not isinstance(error, JidoError):
-                logger.exception("%s could not be activated", describe(activation.name))
-                error = StoreError(f"{describe(activation.name)} could not be activated: {type(error).__name__}: {error}")
-            if activation.status is not Status.GONE:
-                for call in self._remove(activation):
-                    call.fail(_own(error))
-
-    async def _ask(self, ask: Callable[[], Awaitable[V]]) -> V:
+    async def ask(self, ask: Callable[[], Awaitable[V]]) -> V:
         """Ask the store; while it does not answer, again, for as long as callers can be expected to wait."""
-        give_up = self.clock.monotonic() + PATIENCE
+        give_up = self.clock.monotonic() + limits.PATIENCE
         pause = 0.02
         while True:
             try:
@@ -399,90 +335,11 @@ class Host:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
 
-    async def _thaw_once(self, activation: Activation) -> None:
-        name = activation.name
-        for _ in range(20):
-            lease = None
-            if self.settings.may_host:
-                lease = await self._term()
-                if not lease.trusted():
-                    await self._wait_for_trust()
-                    continue
-            waiting = set(activation.mailbox)
-            found = await self._finding.ask(name)
-            if not activation.is_thawing():
-                return
-            if found is not None and found.owner is not None and found.owner.present and (lease is None or found.owner.term != lease.term):
-                await self._take_over(name, found.owner)
-                continue
-            if lease is None:
-                raise NotHosting(describe(name))
-            if self.lease is not lease:
-                # What it wrote would go to a pipeline that has closed.
-                continue
-            if found is None:
-                activation.embody_absent()
-                activation.absent_for = waiting
-                await self._run_on_thaw(activation)
-                if activation.is_thawing() and self.lease is lease:
-                    activation.go_live()
-                    return
-                if not activation.is_thawing():
-                    return
-                continue
-            ours = found.owner is not None and found.owner.term == lease.term
-            epoch = await self.pipeline.claim(Claim(found.id, found.epoch, again=ours))
-            if epoch is None:
-                continue
-            loaded = await self._loading.ask(found.id)
-            if activation.is_thawing() and self.lease is lease:
-                activation.embody(found.id, epoch, loaded)
-                await self._run_on_thaw(activation)
-                if activation.is_thawing() and self.lease is lease:
-                    activation.go_live()
-                    return
-            if not activation.is_thawing():
-                return
-        raise OwnershipLost(describe(name))
-
-    async def _wait_for_trust(self) -> None:
-        try:
-            await asyncio.wait_for(self._trust_returned.wait(), PATIENCE)
-        except TimeoutError:
-            raise StoreUnavailable("the lease of this host could not be renewed") from None
-        self._trust_returned.clear()
-
-    async def _take_over(self, name: Name, owner: Owner) -> None:
-        """Bury the owner if it is dead; raises ``OwnedElsewhere`` if it may live."""
-        proven = owner.info is not None and self._proven_dead(owner.info)
-        # The leases of hosts that the database (or our way to it) kept from renewing say nothing about them: for one
-        # lease after we have come to see it, only proof counts.
-        settled = self.clock.monotonic() - self._started_at >= self.settings.lease_seconds
-        may = proven or not self.store.liveness_by_lease or (owner.lease_left < 0 and settled)
-        if may and await self.store.bury(owner.term, proven=proven):
-            logger.info("Buried term %s, which owned %s", owner.term, describe(name))
-            return
-        who = owner.info
-        described = f"term {owner.term}, process {who.pid} on {who.hostname or 'an unknown machine'}" if who else f"term {owner.term}"
-        raise OwnedElsewhere(describe(name), described)
-
-    async def _run_on_thaw(self, activation: Activation) -> None:
-        hook = activation.definition.hooks.get("on_thaw")
-        if hook is None:
-            return
-        try:
-            made = hook(activation.instance)
-            if asyncio.iscoroutine(made):
-                await asyncio.wait_for(made, activation.options.turn_timeout)
-        except Exception as error:
-            logger.exception("%s.on_thaw raised", describe(activation.name))
-            raise CallFailed(f"{describe(activation.name)}.on_thaw", type(error).__name__, str(error)) from error
-
     def absent_done(self, activation: Activation) -> None:
         """The calls that an absence could answer are answered; later ones ask the store again."""
         if activation.mailbox:
             activation.status = Status.THAWING
-            self.spawn(self._thaw(activation, None))
+            self.spawn(self.thawing.thaw(activation, None))
         else:
             activation.status = Status.GONE
             if self.activations.get(activation.name) is activation:
@@ -490,16 +347,16 @@ class Host:
 
     async def read(self, definition: Definition, name: Name) -> dict[str, Any] | None:
         """Committed state without waking the object, or ``None`` where there is none."""
-        found = await self._ask(lambda: self._finding.ask(name))
+        found = await self.ask(lambda: self.finding.ask(name))
         if found is None or found.destroyed:
             return None
-        loaded = await self._ask(lambda: self._loading.ask(found.id))
+        loaded = await self.ask(lambda: self.loading.ask(found.id))
         state = State(definition.shape, {}, describe(name))
         rebuild(state, definition, name, loaded)
         return state.plain()
 
     async def exists(self, name: Name) -> bool:
-        found = await self._ask(lambda: self._finding.ask(name))
+        found = await self.ask(lambda: self.finding.ask(name))
         return found is not None and not found.destroyed
 
     # -------------------------------------------------------------------------------------------- out of memory
@@ -510,16 +367,16 @@ class Host:
         if activation.status is not Status.LIVE:
             return
         was_there = self.activations.get(activation.name) is activation
-        redo = self._remove(activation)
+        redo = self.remove(activation)
         if activation.in_flight:
             activation.closed = asyncio.get_running_loop().create_future()
             self._closing[activation] = None
         if redo or activation.closed is not None:
             logger.debug("%s is dropped: %s; %d calls run again", describe(activation.name), why, len(redo))
             if was_there:
-                self._redo(activation.name, redo, activation)
+                self.redo(activation.name, redo, activation)
 
-    def _remove(self, activation: Activation) -> list[Call]:
+    def remove(self, activation: Activation) -> list[Call]:
         if self.activations.get(activation.name) is activation:
             del self.activations[activation.name]
         if self.pipeline is not None:
@@ -532,26 +389,26 @@ class Host:
         """What became of the rows an activation had in flight is known."""
         if error is not None and not getattr(error, "retryable", False):
             for call in redo:
-                call.fail(_own(error))
+                call.fail(own(error))
             redo = []
         redo = [call for call in redo if self._may_redo(call, error)]
         self._closing.pop(activation, None)
         if activation.closed is not None and not activation.closed.done() and activation.name in self.activations:
             activation.closed.set_result(redo)
         elif redo:
-            self._redo(activation.name, redo)
+            self.redo(activation.name, redo)
 
     def _may_redo(self, call: Call, error: BaseException | None) -> bool:
         call.redone += 1
         call.attempt += 1
         if call.redone <= REDO_LIMIT:
             return True
-        call.fail(_own(error or OwnershipLost(describe(call.name))))
+        call.fail(own(error or OwnershipLost(describe(call.name))))
         return False
 
-    def _redo(self, name: Name, calls: list[Call], before: Activation | None = None) -> None:
+    def redo(self, name: Name, calls: list[Call], before: Activation | None = None) -> None:
         """Run calls again, before any later ones, on a new activation."""
-        _start_over(calls)
+        start_over(calls)
         current = self.activations.get(name)
         if current is not None:
             for call in calls:
@@ -564,7 +421,7 @@ class Host:
         activation = Activation(self, Definition.of(name[0]), name)
         self.activations[name] = activation
         activation.accept_first(calls)
-        self.spawn(self._thaw(activation, before))
+        self.spawn(self.thawing.thaw(activation, before))
 
     def hibernate(self, activation: Activation) -> bool:
         """Let an idle activation leave memory; nothing is released, its object stays this term's."""
@@ -573,7 +430,7 @@ class Host:
         snapshot = activation.farewell_snapshot()
         if snapshot is not None:
             self.pipeline.keep(snapshot)
-        self._remove(activation)
+        self.remove(activation)
         return True
 
     def _evict(self) -> None:
@@ -620,20 +477,3 @@ class Host:
             "%s held the host's loop for %.0f ms (limit %.0f ms): make it `async def`, or move the work out of the turn.%s",
             call, seconds * 1000, limits.LOOP_HELD_SECONDS * 1000, f"\n{stack}" if stack else "",
         )  # fmt: skip
-
-
-def _start_over(calls: list[Call]) -> None:
-    """These calls run again. None of them has been applied; they are looked up all the same: between here and their turn the
-    same id may come in by another way."""
-    for call in calls:
-        call.started = call.waiting = False
-        call.lookup = call.method.recorded
-
-
-def _own(error: BaseException) -> BaseException:
-    """A copy of an error for one of several callers: each adds its own call id and traceback."""
-    if isinstance(error, JidoError):
-        twin = type(error)(*error.args)
-        twin.__cause__ = error.__cause__
-        return twin
-    return error

@@ -23,7 +23,11 @@ SNAPSHOT_SECONDS: Final = 0.25
 """Least time between two snapshots of one busy object."""
 IDLE_SECONDS: Final = 300.0
 TURN_TIMEOUT: Final = 10.0
+CANCEL_GRACE: Final = 1.0
+"""What a cancelled turn has to end in before its activation is dropped under it."""
 CALL_TIMEOUT: Final = 30.0
+PATIENCE: Final = 5.0
+"""For how long a database that does not answer is asked again before waiting calls are told."""
 LEASE_SECONDS: Final = 3.0
 STALL_SECONDS: Final = 10.0
 LOOP_HELD_SECONDS: Final = 0.05

@@ -21,7 +21,8 @@ from .stores.protocol import Append, Appended, Claim, Recorded, Snapshot, Store,
 from .turns import Call, describe
 
 if TYPE_CHECKING:
-    from .activation import Activation, Pending
+    from .activation import Activation
+    from .answers import Pending
     from .host import Host
 
 logger = logging.getLogger("jido_objects.pipeline")

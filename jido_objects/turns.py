@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import ids
+from .errors import JidoError
 from .state import current_turn
 
 if TYPE_CHECKING:
     from .methods import Method
     from .stores.protocol import Recorded
 
-__all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn"]
+__all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn", "own", "start_over"]
 
 Name = tuple[str, str]
 """``(type label, key)``."""
@@ -172,3 +173,20 @@ def open_turn() -> Turn | None:
     """The turn this code runs in, if it still runs."""
     turn = current_turn.get()
     return turn if isinstance(turn, Turn) and not turn.ended else None
+
+
+def start_over(calls: list[Call]) -> None:
+    """These calls run again. None of them has been applied; they are looked up all the same: between here and their turn the
+    same id may come in by another way."""
+    for call in calls:
+        call.started = call.waiting = False
+        call.lookup = call.method.recorded
+
+
+def own(error: BaseException) -> BaseException:
+    """A copy of an error for one of several callers: each adds its own call id and traceback."""
+    if isinstance(error, JidoError):
+        twin = type(error)(*error.args)
+        twin.__cause__ = error.__cause__
+        return twin
+    return error

@@ -15,7 +15,9 @@ from unittest import mock
 
 from jido_objects import host as host_module
 from jido_objects import lease as lease_module
-from jido_objects.activation import Activation, Answer, Pending, Status
+from jido_objects import thawing as thawing_module
+from jido_objects.activation import Activation, Status
+from jido_objects.answers import Answer, Pending
 from jido_objects.host import Host
 from jido_objects.lease import Lease
 from jido_objects.pipeline import Pipeline
@@ -23,7 +25,8 @@ from jido_objects.policy import Durable
 from jido_objects.state import State
 from jido_objects.stores.memory import MemoryWriter
 from jido_objects.stores.memory_server import MemoryServer, Mode
-from jido_objects.stores.protocol import Snapshot
+from jido_objects.stores.protocol import Snapshot, TermEnded
+from jido_objects.thawing import Thawing
 
 from .simulation import Report, simulate
 
@@ -108,7 +111,7 @@ def _no_wait() -> Iterator[None]:
         await transaction.lock(lane, Mode.KEY_SHARE)
         term = self.lanes.get(lane)
         if term is None:
-            raise host_module.TermEnded
+            raise TermEnded
         await transaction.executing()
         return term
 
@@ -118,9 +121,9 @@ def _no_wait() -> Iterator[None]:
 
 @mutant("claim before burying", "trust", "first the burial, then, and only then, a claim (fence 3)")
 def _claim_first() -> Iterator[None]:
-    take_over = Host._take_over
+    take_over = Thawing.take_over
 
-    async def looks_expired(self: Host, name: Any, owner: Any) -> None:
+    async def looks_expired(self: Thawing, name: Any, owner: Any) -> None:
         if owner.lease_left >= 0:
             await take_over(self, name, owner)
 
@@ -146,7 +149,7 @@ def _claim_first() -> Iterator[None]:
 
     finding = MemoryServer.find
     with (
-        mock.patch.object(Host, "_take_over", looks_expired),
+        mock.patch.object(Thawing, "take_over", looks_expired),
         mock.patch.object(MemoryServer, "claim", claim),
         mock.patch.object(MemoryServer, "find", find),
     ):
@@ -155,10 +158,10 @@ def _claim_first() -> Iterator[None]:
 
 @mutant("burial of the living", "trust", "a burial only if the lease is past by the database's clock, or death is proven (fence 2)")
 def _bury_anyone() -> Iterator[None]:
-    async def take_over(self: Host, name: Any, owner: Any) -> None:
-        await self.store.bury(owner.term, proven=True)
+    async def take_over(self: Thawing, name: Any, owner: Any) -> None:
+        await self._host.store.bury(owner.term, proven=True)
 
-    with mock.patch.object(Host, "_take_over", take_over):
+    with mock.patch.object(Thawing, "take_over", take_over):
         yield
 
 
@@ -210,7 +213,11 @@ def _guessed() -> Iterator[None]:
         for call in calls:
             call.started = call.waiting = False
 
-    with mock.patch.object(Pipeline, "_recorded", recorded), mock.patch.object(host_module, "_start_over", start_over):
+    with (
+        mock.patch.object(Pipeline, "_recorded", recorded),
+        mock.patch.object(host_module, "start_over", start_over),
+        mock.patch.object(thawing_module, "start_over", start_over),
+    ):
         yield
 
 
@@ -235,7 +242,7 @@ def _late_purge() -> Iterator[None]:
             for activation, error, pendings in refused:
                 followers = [answer.call for pending in pendings for answer in pending.followers or ()]
                 if followers and activation.status is Status.GONE:
-                    self._host._redo(activation.name, followers)
+                    self._host.redo(activation.name, followers)
                 unsettled = activation.closed is not None and not activation.closed.done()
                 activation.in_flight = [*pendings, *activation.in_flight]
                 if not unsettled:
@@ -350,7 +357,7 @@ class _Everyone(set[Any]):
 
 @mutant("defaults answer late calls", "absent", "a read of a key without a row asks the database (fence 7)")
 def _default_for_all() -> Iterator[None]:
-    with mock.patch.object(host_module, "set", _Everyone, create=True):
+    with mock.patch.object(thawing_module, "set", _Everyone, create=True):
         yield
 
 

@@ -212,7 +212,7 @@ async def test_whoever_follows_a_call_that_runs_again_is_answered_too(bench: Ben
     first, second, third = (owner.call("k", "slow", 5, 0.01, call_id="order") for _ in range(3))
     second.follow(third.reply)
     owner.dispatch(first)
-    owner.host._redo(activation.name, [second])
+    owner.host.redo(activation.name, [second])
     answers = await asyncio.wait_for(asyncio.gather(*(call.reply.future for call in (first, second, third))), 5)
     assert answers[0] == answers[1] == answers[2]
 

@@ -67,7 +67,9 @@ class Command(BaseCommand):
         parser.add_argument("--bare", action="store_true", help="only serve: what the storm starts")
 
     def handle(self, *, port: int, bare: bool, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
+        # Also where the shell that started it in the background told it to ignore an interrupt: this is how it is ended.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         password = ""
         if not bare:
             call_command("migrate", verbosity=0, interactive=False)
