@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from . import refusals
-from .answers import Answer, Pending
+from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
     CallFailed,
@@ -193,7 +192,23 @@ class Activation:
         return turn
 
     def complete(self, call: Call, turn: Turn, result: Any) -> None:
-        """A method returned: check, encode, queue its row. Whatever raises here rolls the turn back."""
+        """A method returned: queue its row, or answer where it writes none. Whatever raises here rolls the turn back."""
+        try:
+            answer, entry = self.seal(call, turn, result)
+        except Rejected as rejected:
+            self.abort(call, turn, rejected.error, own=True)
+            return
+        if entry is None:
+            self.state.rollback()
+            turn.ended = True
+            self.deliver(answer)
+        else:
+            self.state.commit()
+            turn.ended = True
+            self.queue(entry, answer)
+
+    def seal(self, call: Call, turn: Turn, result: Any) -> tuple[Answer, Entry | None]:
+        """What a turn that returned ``result`` answers, and the row it writes, if any. Raises ``Rejected``; changes nothing."""
         method, state = call.method, self.state
         if state.dirty and "clean" in self.definition.hooks:
             self.definition.hooks["clean"](self.instance)
@@ -201,31 +216,23 @@ class Activation:
             result = method.result.copy(result, method.returns)
         except InvalidValue as error:
             logger.error("%s: %s", call, error)
-            self.abort(call, turn, error, own=True)
-            return
+            raise Rejected(error) from None
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
         changed = delta != "[]"
         absent = self.object_id is None and self.seq == 0
+        answer = Answer(call, result, None, turn.after)
         if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
-            state.rollback()
-            turn.ended = True
-            self._deliver(call, result, None, turn.after)
-            return
+            return answer, None
         encoded = method.result.encode(result)
         if len(encoded) > RESULT_BYTES:
-            self.abort(call, turn, ResultTooLarge(method.label, len(encoded), RESULT_BYTES), own=True)
-            return
+            raise Rejected(ResultTooLarge(method.label, len(encoded), RESULT_BYTES))
         if self.size_bound + len(delta) > self.options.max_state_bytes:
             size = len(state.document())
             if size > self.options.max_state_bytes:
-                self.abort(call, turn, StateTooLarge(describe(self.name), size, self.options.max_state_bytes), own=True)
-                return
+                raise Rejected(StateTooLarge(describe(self.name), size, self.options.max_state_bytes))
             self.size_bound = size - len(delta)
-        state.commit()
-        turn.ended = True
-        self.size_bound += len(delta)
-        self._queue(EntryKind.TURN, call, turn, delta, encoded, result, None)
+        return answer, self._entry(EntryKind.TURN, call, turn, delta, encoded)
 
     def abort(self, call: Call, turn: Turn, error: BaseException, *, own: bool = False) -> None:
         """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
@@ -242,11 +249,11 @@ class Activation:
                 own_id = call.own_id and call.method.recorded
                 absent = self.object_id is None and self.seq == 0
                 if self.host.policy(self.options.kind).writes(changed=False, outputs=False, own_id=own_id, refused=True, absent=absent):
-                    self._queue(EntryKind.REFUSAL, call, turn, "[]", encoded, None, error)
+                    self.queue(self._entry(EntryKind.REFUSAL, call, turn, "[]", encoded), Answer(call, None, error, None))
                     return
         elif not own:
             error = self._failed(call, error)
-        self._deliver(call, None, error, None)
+        self.deliver(Answer(call, None, error, None))
 
     def _failed(self, call: Call, error: BaseException) -> CallFailed:
         text = str(error).removesuffix(".")
@@ -260,12 +267,9 @@ class Activation:
 
     # -------------------------------------------------------------------------------------------- the output gate
 
-    def _queue(
-        self, kind: EntryKind, call: Call, turn: Turn, delta: str, encoded: str | None, result: Any, error: BaseException | None
-    ) -> None:
-        self.seq += 1
-        entry = Entry(
-            self.seq,
+    def _entry(self, kind: EntryKind, call: Call, turn: Turn, delta: str, encoded: str) -> Entry:
+        return Entry(
+            self.seq + 1,
             kind,
             turn.now,
             call.call_id,
@@ -277,18 +281,22 @@ class Activation:
             self.options.version,
             None if call.user is None else str(call.user),
         )
-        pending = Pending(entry, Answer(call, result, error, turn.after))
+
+    def queue(self, entry: Entry, answer: Answer) -> None:
+        """Commit a turn's row with the next batch, and answer then."""
+        pending = Pending(entry, answer)
+        self.seq = entry.seq
+        self.size_bound += len(entry.delta)
         self.tail += 1
-        self.tail_bytes += len(delta)
+        self.tail_bytes += len(entry.delta)
         if self.tail >= self.options.snapshot_every and self._snapshot_is_due():
             pending.snapshot = self._snapshot()
         self.unsent.append(pending)
         self.last = pending
         self.host.pipeline.push(self)
 
-    def _deliver(self, call: Call, result: Any, error: BaseException | None, after: list[Callable[[], None]] | None) -> None:
+    def deliver(self, answer: Answer) -> None:
         """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
-        answer = Answer(call, result, error, after)
         if self.last is not None:
             if self.last.followers is None:
                 self.last.followers = [answer]
@@ -297,8 +305,8 @@ class Activation:
         elif self.object_id is None:
             self.let_out(answer)
         elif not self.host.trusted():
-            self.host.distrust(self, [call])
-        elif call.confirmed:
+            self.host.distrust(self, [answer.call])
+        elif answer.call.confirmed:
             self.host.confirm(self, answer)
         else:
             self.let_out(answer)

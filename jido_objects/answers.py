@@ -9,6 +9,14 @@ from .stores.protocol import Entry, Snapshot
 from .turns import Call
 
 
+class Rejected(Exception):
+    """What a turn left cannot be committed: it is rolled back, and its caller gets ``error``."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Answer:
     """What a finished turn lets out, and to whom."""
 

@@ -41,10 +41,16 @@ class Object(models.Model):
     destroyed = models.BooleanField(db_default=False)
     paused = models.BooleanField(db_default=False)
     created_at = models.DateTimeField(db_default=Now())
+    horizon = models.DateTimeField(null=True)
+    """Time of the newest row that was trimmed from its journal: what a generated id from before it did is no longer known."""
+    expires_at = models.DateTimeField(null=True)
+    indexed = models.JSONField(null=True)
+    """The fields that ``Meta.index`` names, as the newest journal row left them."""
 
     class Meta:
         db_table = "jido_object"
         constraints = [models.UniqueConstraint(fields=["type", "key"], name="jido_object_name")]
+        indexes = [models.Index(fields=["expires_at"], condition=models.Q(expires_at__isnull=False), name="jido_object_expires")]
 
     def __str__(self) -> str:
         return f"{self.type}({self.key!r})"
@@ -112,7 +118,10 @@ class Journal(models.Model):
 
     class Meta:
         db_table = "jido_journal"
-        indexes = [models.Index(fields=["call_id", "object"], name="jido_journal_call")]
+        indexes = [
+            models.Index(fields=["call_id", "object"], name="jido_journal_call"),
+            models.Index(fields=["at"], condition=models.Q(own_id=True), name="jido_journal_own"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.object_id}/{self.seq} {self.method}"
@@ -137,11 +146,46 @@ class Snapshot(models.Model):
         return f"{self.object_id}/{self.seq}"
 
 
+class RememberedCall(models.Model):
+    """What a call under its caller's own id did: such an id outlives the journal row, which is trimmed earlier."""
+
+    pk = models.CompositePrimaryKey("object_id", "call_id")
+    object = models.ForeignKey(Object, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="remembered")
+    call_id = NameField(max_length=CALL_ID_BYTES)
+    seq = models.BigIntegerField()
+    kind = models.SmallIntegerField()
+    method = models.CharField(max_length=METHOD_BYTES)
+    digest = models.BigIntegerField()
+    result = models.TextField(null=True)  # noqa: DJ001
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "jido_call"
+        indexes = [models.Index(fields=["at"], name="jido_call_at")]
+
+    def __str__(self) -> str:
+        return f"{self.object_id}/{self.call_id}"
+
+
+class Deployment(models.Model):
+    """What holds for all processes of the deployment. One row."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    paused = models.BooleanField(db_default=False)
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "jido_deployment"
+
+    def __str__(self) -> str:
+        return "paused" if self.paused else "running"
+
+
 class Inbox(models.Model):
     """A durable message that waits for an object: an alarm, a send, a call that left with a transaction.
 
     It is addressed by type and key: its object may have no row yet. ``due`` is what was asked for, ``not_before`` when it is
-    tried next.
+    tried next. ``taker`` is the term that runs it: what a dead one had taken is tried again at once.
     """
 
     type = NameField(max_length=200)
@@ -154,6 +198,7 @@ class Inbox(models.Model):
     args = models.TextField()
     kwargs = models.TextField()
     attempts = models.IntegerField(db_default=0)
+    taker = models.UUIDField(null=True)
     dead = models.BooleanField(db_default=False)
     sender = models.BigIntegerField(null=True)
     sender_seq = models.BigIntegerField(null=True)
@@ -171,12 +216,15 @@ class Inbox(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["type", "key", "name"], condition=models.Q(name__isnull=False), name="jido_inbox_name"),
             models.UniqueConstraint(
-                fields=["sender", "sender_seq", "sender_index"], condition=models.Q(sender__isnull=False), name="jido_inbox_sender"
+                fields=["sender", "type", "key", "sender_seq", "sender_index"],
+                condition=models.Q(sender__isnull=False),
+                name="jido_inbox_sent",
             ),
         ]
         indexes = [
             models.Index(fields=["not_before"], condition=models.Q(dead=False), name="jido_inbox_due"),
             models.Index(fields=["type", "key", "not_before"], name="jido_inbox_object"),
+            models.Index(fields=["taker"], condition=models.Q(taker__isnull=False, dead=False), name="jido_inbox_taken"),
         ]
 
     def __str__(self) -> str:

@@ -9,15 +9,15 @@ def early_answer() -> None:
     """Answers, and lets casts go, when the turn has returned instead of when its row is committed."""
     from jido_objects.activation import Activation
 
-    queue = Activation._queue
+    queue = Activation.queue
 
-    def _queue(self: Activation, *args: Any) -> None:
+    def early(self: Activation, *args: Any) -> None:
         queue(self, *args)
         assert self.last is not None
         self.let_out(self.last.answer)
         self.last.answer.after = None
 
-    Activation._queue = _queue  # type: ignore[method-assign,assignment]
+    Activation.queue = early  # type: ignore[method-assign,assignment]
 
 
 def no_fence() -> None:

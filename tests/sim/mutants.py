@@ -311,16 +311,16 @@ def _unconfirmed() -> Iterator[None]:
 
 @mutant("reads do not wait for the commit", "lost", "a read's reply waits for the commit of the seq it saw (reads)")
 def _dirty_reads() -> Iterator[None]:
-    deliver = Activation._deliver
+    deliver = Activation.deliver
 
-    def early(self: Activation, call: Any, result: Any, error: Any, after: Any) -> None:
+    def early(self: Activation, answer: Answer) -> None:
         last, self.last = self.last, None
         try:
-            deliver(self, call, result, error, after)
+            deliver(self, answer)
         finally:
             self.last = last
 
-    with mock.patch.object(Activation, "_deliver", early):
+    with mock.patch.object(Activation, "deliver", early):
         yield
 
 
@@ -342,7 +342,7 @@ def _open_turn() -> Iterator[None]:
 
     def at_once(self: Activation, call: Any) -> None:
         if self.status is Status.LIVE and self.turn is not None and call.method.query and not call.method.is_async:
-            self._deliver(call, call.method.function(self.instance), None, None)
+            self.deliver(Answer(call, call.method.function(self.instance), None, None))
         else:
             accept(self, call)
 
@@ -366,7 +366,7 @@ def _default_for_all() -> Iterator[None]:
 
 @mutant("reply before commit", "lost", "a reply waits until its row and all before it are committed (output gate)")
 def _early_reply() -> Iterator[None]:
-    queue = Activation._queue
+    queue = Activation.queue
 
     def answer_at_once(self: Activation, *args: Any) -> None:
         queue(self, *args)
@@ -377,7 +377,7 @@ def _early_reply() -> Iterator[None]:
         call.reply = call.followers = None
         self.last.answer = Answer(call, answer.result, answer.error, None)
 
-    with mock.patch.object(Activation, "_queue", answer_at_once):
+    with mock.patch.object(Activation, "queue", answer_at_once):
         yield
 
 
