@@ -8,6 +8,7 @@ a commit fails, the activation is dropped with everything that waited on it; not
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections import deque
 from enum import Enum, auto
@@ -26,9 +27,10 @@ from .errors import (
     ResultTooLarge,
     StateError,
     StateTooLarge,
+    text_of,
 )
 from .execution import execute
-from .limits import RESULT_BYTES, SNAPSHOT_SECONDS
+from .limits import RESULT_BYTES, SNAPSHOT_SECONDS, encoded_size
 from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from .host import Host
 
 logger = logging.getLogger("jido_objects.turn")
+
+_COPIED = (list, dict, set, bytearray, deque)
+"""Defaults of ``Transient`` attributes that each activation gets a copy of; any other value is shared, as in a class body."""
 
 
 class Status(Enum):
@@ -90,7 +95,7 @@ class Activation:
         object.__setattr__(instance, "_jido", self)
         values = instance.__dict__
         for name, default in self.definition.transients.items():
-            values[name] = default.copy() if isinstance(default, dict | list | set) else default
+            values[name] = copy.deepcopy(default) if isinstance(default, _COPIED) else default
         self.instance = instance
         self.state = State(self.definition.shape, values, describe(self.name))
 
@@ -109,7 +114,7 @@ class Activation:
         self.seq, self.head_seq, self.head_epoch = loaded.head_seq, loaded.head_seq, loaded.head_epoch
         self.size_bound = rebuild(self.state, self.definition, self.name, loaded)
         self.tail = len(loaded.tail)
-        self.tail_bytes = sum(len(entry.delta) for entry in loaded.tail)
+        self.tail_bytes = sum(encoded_size(entry.delta) for entry in loaded.tail)
 
     # -------------------------------------------------------------------------------------------- the input gate
 
@@ -118,7 +123,7 @@ class Activation:
         token = call.token
         earlier = self.calls.get(token)
         if earlier is not None:
-            if earlier.digest != call.digest:
+            if not call.matches(earlier.digest):
                 call.fail(CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
             else:
                 earlier.adopt(call)
@@ -141,7 +146,7 @@ class Activation:
             later = self.calls.get(token)
             if later is not None and later is not call:
                 self.mailbox.remove(later)
-                if later.digest != call.digest:
+                if not call.matches(later.digest):
                     later.fail(CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
                 else:
                     call.adopt(later)
@@ -168,11 +173,21 @@ class Activation:
                 self.absent_for.discard(self.mailbox[0])
             if not self.mailbox or self.mailbox[0].waiting:
                 return
-            execute(self, self.mailbox.popleft())
+            call = self.mailbox.popleft()
+            try:
+                execute(self, call)
+            except Exception as error:
+                self.broken(call, error)
 
     def withdraw(self, call: Call) -> None:
-        """The caller's time is up: answer for certain if the call has not started."""
-        self.refuse(call, DeadlineExceeded(str(call)))
+        """The caller's time is up: answer for certain if the call has not started. Others who asked with its id may have longer."""
+        error = DeadlineExceeded(str(call), call_id=call.call_id)
+        if call.followers and not call.started and call in self.mailbox:
+            if call.reply is not None:
+                call.reply.set_exception(error)
+            call.reply = call.followers.pop(0)
+        else:
+            self.refuse(call, error)
 
     def refuse(self, call: Call, error: BaseException) -> None:
         """Take a call that has not started out of the mailbox, with an error; one that has started goes on."""
@@ -224,26 +239,31 @@ class Activation:
         answer = Answer(call, result, None, turn.after)
         if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
             return answer, None
+        if self.seq == 0:
+            delta = state.initial()
         encoded = method.result.encode(result)
-        if len(encoded) > RESULT_BYTES:
-            raise Rejected(ResultTooLarge(method.label, len(encoded), RESULT_BYTES))
-        if self.size_bound + len(delta) > self.options.max_state_bytes:
-            size = len(state.document())
-            if size > self.options.max_state_bytes:
-                raise Rejected(StateTooLarge(describe(self.name), size, self.options.max_state_bytes))
-            self.size_bound = size - len(delta)
+        weight = encoded_size(encoded)
+        if weight > RESULT_BYTES:
+            raise Rejected(ResultTooLarge(method.label, weight, RESULT_BYTES))
+        size = encoded_size(delta)
+        if self.size_bound + size > self.options.max_state_bytes:
+            whole = encoded_size(state.document())
+            if whole > self.options.max_state_bytes:
+                raise Rejected(StateTooLarge(describe(self.name), whole, self.options.max_state_bytes))
+            self.size_bound = whole - size
         return answer, self._entry(EntryKind.TURN, call, turn, delta, encoded)
 
     def abort(self, call: Call, turn: Turn, error: BaseException, *, own: bool = False) -> None:
         """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
         self.state.rollback()
-        turn.ended = True
+        turn.ended = turn.undone = True
         turn.after = None
         if isinstance(error, ObjectException):
             encoded = refusals.encode(error)
             if encoded is None:
                 logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error)
-                error = CallFailed(str(call), type(error).__name__, f"{error} (its arguments cannot be encoded: {error.args!r})")
+                text = f"{text_of(error)} (its arguments cannot be encoded: {error.given!r:.200})"
+                error = CallFailed(str(call), type(error).__name__, text)
             else:
                 error = refusals.rebuild(encoded)
                 own_id = call.own_id and call.method.recorded
@@ -255,8 +275,19 @@ class Activation:
             error = self._failed(call, error)
         self.deliver(Answer(call, None, error, None))
 
+    def broken(self, call: Call, error: Exception) -> None:
+        """An error that no guard expected: its caller is answered, and the object goes on."""
+        logger.error("%s ended with an error of the runtime's own", call, exc_info=error)
+        if self.last is not None and self.last.answer.call is call:
+            return
+        if self.turn is not None and self.turn.call is call:
+            self.state.rollback()
+            self.turn.ended = self.turn.undone = True
+            self.turn = None
+        self.fail(call, CallFailed(str(call), type(error).__name__, text_of(error).removesuffix(".")))
+
     def _failed(self, call: Call, error: BaseException) -> CallFailed:
-        text = str(error).removesuffix(".")
+        text = text_of(error).removesuffix(".")
         if type(error).__name__ == "SynchronousOnlyOperation":
             text = (
                 "the ORM cannot run in a plain `def` turn, which runs on the host's loop. "
@@ -286,9 +317,10 @@ class Activation:
         """Commit a turn's row with the next batch, and answer then."""
         pending = Pending(entry, answer)
         self.seq = entry.seq
-        self.size_bound += len(entry.delta)
+        size = encoded_size(entry.delta)
+        self.size_bound += size
         self.tail += 1
-        self.tail_bytes += len(entry.delta)
+        self.tail_bytes += size
         if self.tail >= self.options.snapshot_every and self._snapshot_is_due():
             pending.snapshot = self._snapshot()
         self.unsent.append(pending)
@@ -349,7 +381,7 @@ class Activation:
         """Answer a call as the journal recorded it."""
         recorded = call.recorded
         assert recorded is not None
-        if recorded.digest != call.digest:
+        if not call.matches(recorded.digest):
             self.fail(call, CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
             return
         result, error = replayed(call.method, recorded.kind, recorded.result)
@@ -388,7 +420,7 @@ class Activation:
     def _snapshot(self) -> Snapshot:
         document = self.state.document()
         self.last_snapshot = self.host.clock.monotonic()
-        self.size_bound = len(document)
+        self.size_bound = encoded_size(document)
         self.tail = self.tail_bytes = 0
         # The epoch of the row at that seq: where nothing was written since the thaw, an earlier owner's.
         epoch = self.head_epoch if self.seq == self.head_seq else self.epoch
@@ -414,7 +446,7 @@ class Activation:
             redo.extend(answer.call for answer in pending.followers or ())
         if self.turn is not None and not self.turn.ended:
             redo.append(self.turn.call)
-            self.turn.ended = True
+            self.turn.ended = self.turn.undone = True
         redo.extend(self.mailbox)
         self.unsent = []
         self.mailbox.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .limits import encoded_size
 from .stores.protocol import Entry, Snapshot
 from .turns import Call
 
@@ -39,4 +40,4 @@ class Pending:
         self.answer = answer
         self.followers: list[Answer] | None = None
         self.snapshot: Snapshot | None = None
-        self.size = len(entry.delta) + (len(entry.result) if entry.result else 0) + 100
+        self.size = encoded_size(entry.delta) + (encoded_size(entry.result) if entry.result else 0) + 100

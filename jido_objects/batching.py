@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from .errors import StoreUnavailable
+from .errors import JidoError, StoreUnavailable
+from .stores.protocol import TermEnded
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -38,15 +39,38 @@ class Batcher(Generic[K, V]):
                 asked, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 try:
                     answers = await self._fetch([question for question, _ in asked])
-                except BaseException as error:
+                except (JidoError, TermEnded) as error:
+                    _fail(asked, error)
+                except Exception as error:
+                    # Not the store's word but a fault in reading what one of them asked for: the others are not to share it.
+                    if len(asked) == 1:
+                        _fail(asked, error)
+                    else:
+                        await self._one_by_one(asked)
+                except BaseException:
                     for _, future in asked:
                         if not future.done():
-                            future.set_exception(error if isinstance(error, Exception) else StoreUnavailable("the host is stopping"))
-                    if not isinstance(error, Exception):
-                        raise
+                            future.set_exception(StoreUnavailable("the host is stopping"))
+                    raise
                 else:
                     for (_, future), answer in zip(asked, answers, strict=True):
                         if not future.done():
                             future.set_result(answer)
         finally:
             self._busy = False
+
+    async def _one_by_one(self, asked: list[tuple[K, asyncio.Future[V]]]) -> None:
+        for question, future in asked:
+            try:
+                (answer,) = await self._fetch([question])
+            except Exception as error:
+                _fail([(question, future)], error)
+            else:
+                if not future.done():
+                    future.set_result(answer)
+
+
+def _fail(asked: list[tuple[K, asyncio.Future[V]]], error: Exception) -> None:
+    for _, future in asked:
+        if not future.done():
+            future.set_exception(error)

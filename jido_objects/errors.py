@@ -8,7 +8,7 @@ docstring is its message: ``{0}``, ``{1}`` are its arguments, and the last sente
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 def _message(error: BaseException, args: tuple[object, ...]) -> str:
@@ -23,7 +23,8 @@ class JidoError(Exception):
     """jido_objects failed: {0}"""
 
     applied: bool | None = False
-    """``False``: the call changed nothing. ``None``: unknown; the same ``call_id`` may be sent again to learn it."""
+    """``False``: the call changed nothing. ``None``: unknown; the same ``call_id`` may be sent again to learn it. ``True``: it was
+    applied, and only its answer is lost."""
     retryable: bool = False
     """Whether the same call, sent again unchanged, can succeed."""
 
@@ -155,6 +156,13 @@ class CallIdReused(JidoError, ValueError):
     """The call id {0!r} was already used on {1} for another method or other arguments. A call id names one call: choose a new one."""
 
 
+class UnreadableResult(JidoError):
+    """The call of {0} was applied, once, but its recorded answer no longer fits the method: {1}. Let the return annotation fit what
+    it returned then, or look at the state instead."""
+
+    applied = True
+
+
 class CallExpired(JidoError):
     """The call id {0!r} is older than the window in which calls are remembered ({1} s). Whether it ran is no longer known:
     look at the state, then call again with a new id."""
@@ -227,7 +235,8 @@ class Unacceptable(StoreError):
 
 
 class CorruptObject(StoreError):
-    """{0} cannot be loaded: {1}. Nothing was changed and other objects are served; inspect its journal, or restore it from a backup."""
+    """{0} cannot be loaded: {1}. Nothing was changed and other objects are served. If the class was changed, let its annotations fit
+    what is stored; else inspect the journal, or restore it from a backup."""
 
 
 class NewerVersion(StoreError):
@@ -243,13 +252,21 @@ class ObjectException(Exception):
     """A refusal: an answer of the object that is not a result.
 
     Subclass it for what callers are meant to handle. The turn is rolled back, and the exception arrives at the caller as
-    itself, from this process or another, rebuilt from its ``args``. A docstring with ``{0}`` is its message.
+    itself, from this process or another, rebuilt from what its constructor was called with. A docstring with ``{0}`` is its message.
     """
 
     applied: bool | None = False
     retryable: bool = False
     call_id: str | None = None
+    given: tuple[tuple[Any, ...], dict[str, Any]]
+    """What the constructor was called with."""
     registry: ClassVar[dict[str, type[ObjectException]]] = {}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # What it is rebuilt from: a constructor of the subclass may hand something else on.
+        error = super().__new__(cls, *args)
+        error.given = (args, kwargs)
+        return error
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -264,3 +281,11 @@ class ObjectException(Exception):
         if type(self) is not ObjectException and type(self).__dict__.get("__doc__"):
             return _message(self, self.args)
         return super().__str__()
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says; somebody else's ``__str__`` may fail."""
+    try:
+        return str(error)
+    except Exception:
+        return f"its text cannot be made from {error.args!r:.200}"

@@ -34,7 +34,7 @@ def execute(activation: Activation, call: Call) -> None:
     turn = activation.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
     on_create = activation.definition.hooks.get("on_create") if activation.seq == 0 and not method.query else None
     if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
-        activation.task = host.spawn(_awaited(activation, call, turn, on_create))
+        activation.task = host.spawn(_guarded(activation, call, turn, on_create))
         return
     token = current_turn.set(turn)
     host.holding = (started, call)
@@ -42,7 +42,11 @@ def execute(activation: Activation, call: Call) -> None:
     try:
         if on_create is not None:
             on_create(activation.instance)
-        if call.kwargs:
+        if method.mutable:
+            # Copies: what this run does to them must not reach the next, should this one come to nothing.
+            args, kwargs = method.bind(call.args, call.kwargs)
+            result = method.function(activation.instance, *args, **kwargs)
+        elif call.kwargs:
             result = method.function(activation.instance, *call.args, **call.kwargs)
         else:
             result = method.function(activation.instance, *call.args)
@@ -55,6 +59,13 @@ def execute(activation: Activation, call: Call) -> None:
         host.holding = None
         if host.clock.monotonic() - started > LOOP_HELD_SECONDS:
             host.held_too_long(call, host.clock.monotonic() - started)
+
+
+async def _guarded(activation: Activation, call: Call, turn: Turn, on_create: Callable[[Any], Any] | None) -> None:
+    try:
+        await _awaited(activation, call, turn, on_create)
+    except Exception as error:
+        activation.broken(call, error)
 
 
 async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Callable[[Any], Any] | None) -> None:
@@ -85,7 +96,8 @@ async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Ca
                 made = on_create(activation.instance)
                 if asyncio.iscoroutine(made):
                     await made
-            result = call.method.function(activation.instance, *call.args, **call.kwargs)
+            args, kwargs = call.method.bind(call.args, call.kwargs) if call.method.mutable else (call.args, call.kwargs)
+            result = call.method.function(activation.instance, *args, **kwargs)
             if call.method.is_async:
                 result = await result
         if turn.ended:

@@ -33,6 +33,8 @@ from .errors import (
     OwnershipLost,
     StoreError,
     StoreUnavailable,
+    UnreadableResult,
+    text_of,
 )
 from .lease import Lease
 from .pipeline import Pipeline
@@ -48,6 +50,8 @@ logger = logging.getLogger("jido_objects.host")
 K = TypeVar("K")
 V = TypeVar("V")
 
+BURIAL_SECONDS = 30.0
+"""How often the terms of dead hosts are looked for, and how long past its lease one counts as dead without proof."""
 REDO_LIMIT = 12
 """How often a call is run again after its activation was lost."""
 
@@ -117,7 +121,7 @@ class Host:
         self.loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
         self.thawing = Thawing(self)
         self._recalling: Batcher[tuple[int, str], Recorded | None] = Batcher(store.recall, self.spawn)
-        self._confirming: Batcher[UUID, bool] = Batcher(self._confirm_terms, self.spawn)
+        self._confirming: Batcher[UUID, bool] = Batcher(store.alive, self.spawn)
 
     # -------------------------------------------------------------------------------------------- a term's life
 
@@ -126,6 +130,7 @@ class Host:
         await self.store.open()
         self.started_at = self.clock.monotonic()
         self.spawn(self._sweep())
+        self.spawn(self._bury_the_dead())
 
     async def term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
@@ -141,10 +146,29 @@ class Host:
         attempted_at = self.clock.monotonic()
         await self.store.begin_term(term, self.info, lease.seconds)
         lease.confirm(attempted_at)
-        self.pipeline = Pipeline(self, self.store, await self.store.writer(term))
+        try:
+            writer = await self.store.writer(term)
+        except BaseException:
+            self.spawn(self._bury_unused(term))
+            raise
+        self.pipeline = Pipeline(self, self.store, writer)
         self.pipeline.start()
         self.lease = lease
         logger.info("Hosting objects as term %s", term)
+
+    async def _bury_unused(self, term: UUID) -> None:
+        with contextlib.suppress(StoreError, TermEnded):
+            await self.store.bury(term, proven=True)
+
+    async def _bury_the_dead(self) -> None:
+        """Terms of hosts that are long gone, and own nothing that anybody asks for: nobody else would clear them away."""
+        while True:
+            await asyncio.sleep(BURIAL_SECONDS)
+            with contextlib.suppress(StoreError, TermEnded):
+                for row in await self.store.terms():
+                    proven = self.proven_dead(row.info)
+                    if proven or row.lease_left < -BURIAL_SECONDS:
+                        await self.store.bury(row.id, proven=proven)
 
     def term_lost(self, which: Pipeline | Lease) -> None:
         """Others have buried this term: what was in memory is theirs now."""
@@ -241,10 +265,6 @@ class Host:
 
         self.spawn(ask())
 
-    async def _confirm_terms(self, terms: list[UUID]) -> list[bool]:
-        alive = {term: await self.store.renew(term, self.settings.lease_seconds) for term in set(terms)}
-        return [alive[term] for term in terms]
-
     # -------------------------------------------------------------------------------------------- calls
 
     def dispatch(self, call: Call) -> None:
@@ -285,7 +305,10 @@ class Host:
             recorded = failed = None
             try:
                 recorded = await self.ask(lambda: self._recalling.ask((object_id, call.call_id)))
-            except StoreError as error:
+            except Exception as error:
+                if not isinstance(error, JidoError):
+                    logger.exception("What is recorded of %s cannot be read", call)
+                    error = UnreadableResult(str(call), text_of(error))
                 failed = own(error)
             if activation.status is not Status.LIVE:
                 # The call waits on another activation now, which asks for itself: this answer may be older than its claim.

@@ -53,9 +53,12 @@ def generated_at(call_id: str) -> float:
     return int(call_id[1:13], 16) / 1000
 
 
-def nested(parent: str, position: int) -> str:
-    """Id of the ``position``-th call made by the call ``parent``: the same again when the parent is run again."""
-    digest = hashlib.blake2b(f"{parent}/{position}".encode(), digest_size=10).hexdigest()
+def nested(parent: str, *path: str) -> str:
+    """Id of a call made by the call ``parent``: the same again when the parent is run again, and ``path`` is the same.
+
+    The path names the object that makes it: one id may be used on two keys, and these are two calls.
+    """
+    digest = hashlib.blake2b("\0".join((parent, *path)).encode(), digest_size=10).hexdigest()
     if is_generated(parent):
         return f"{parent[:13]}{digest[:20]}"[:33].ljust(33, "0")
     return f"{parent[: CALL_ID_BYTES - 22]}/{digest}"

@@ -36,6 +36,11 @@ RETENTION: Final = 24 * 3600.0
 CALL_ID_SECONDS: Final = 7 * 24 * 3600.0
 
 
+def encoded_size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def is_positive(value: object) -> bool:
     """Whether a setting is a finite number above zero."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")

@@ -51,6 +51,7 @@ class Method:
         "is_async",
         "kinds",
         "label",
+        "mutable",
         "name",
         "named",
         "names",
@@ -104,6 +105,9 @@ class Method:
                 self.defaults.append(parameter.default)
         self.positional = len(self.names)
         self.required = sum(default is _REQUIRED for default in self.defaults)
+        kinds = [*self.kinds, *(kind for kind, _ in self.named.values()), self.variadic, self.variadic_named]
+        self.mutable = any(kind is not None and kind.mutable for kind in kinds)
+        """Whether an argument can be changed by the method, and so must be copied for each run."""
         self._plain = self.variadic is None and self.variadic_named is None and not self.named
         self._native = self._plain and all(kind.native and not kind.unordered for kind in self.kinds)
         self._prefix = f"{self.name}\0".encode()

@@ -191,6 +191,8 @@ class Pipeline:
                 del self._dirty[activation]
             else:
                 activation.unsent = activation.unsent[len(take) :]
+            # The belt of the stores looks for the head row; that nothing is missing after it is seen to here.
+            assert take[0].entry.seq == activation.head_seq + 1
             activation.in_flight = take
             rows += len(take)
             label, key = activation.name

@@ -136,7 +136,14 @@ class Process:
             return
         incoming, dispatch = self._incoming, host.dispatch
         while incoming:
-            dispatch(incoming.popleft())
+            call = incoming.popleft()
+            try:
+                dispatch(call)
+            except Exception as error:
+                if not isinstance(error, JidoError):
+                    logger.exception("%s could not be dispatched", call)
+                    error = StoreError(f"{call} could not be dispatched: {error!r}")
+                call.fail(error)
         self._wake_answered()
 
     async def _start_and_take(self) -> None:
@@ -206,10 +213,8 @@ class Process:
         if threading.get_ident() == self.thread_id:
             raise ConfigurationError("The host cannot be stopped from inside a turn.")
         self.stopped = True
-        host = self.host
         try:
-            if host is not None:
-                asyncio.run_coroutine_threadsafe(host.stop(), self.loop).result(STOP_SECONDS)
+            asyncio.run_coroutine_threadsafe(self._finish(), self.loop).result(STOP_SECONDS)
         except TimeoutError:
             logger.warning("The host did not stop within %s s; its lease will run out", STOP_SECONDS)
         finally:
@@ -217,6 +222,13 @@ class Process:
             self._keeper.stop()
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(STOP_SECONDS)
+
+    async def _finish(self) -> None:
+        if self._incoming or (self._starting is not None and not self._starting.done()):
+            # Handed over and not yet taken: a process may end right after its first cast.
+            await self._start_and_take()
+        if self.host is not None:
+            await self.host.stop()
 
     def stack(self) -> str:
         """Where the host's thread is now."""

@@ -308,9 +308,10 @@ class Router:
             if len(encoded) > MESSAGE_BYTES:
                 raise MessageTooLarge(method.label, len(encoded), MESSAGE_BYTES)
             digest = method.digest(encoded)
-        call_id = options.call_id or (ids.generate() if turn is None else turn.nested_id())
+        name = (ref.definition.label, ref.key)
+        call_id = options.call_id or (ids.generate() if turn is None else turn.nested_id(name, method.name))
         now = here.clock.monotonic()
-        call = Call((ref.definition.label, ref.key), method, args, kwargs, encoded, digest, call_id, now + timeout, None)
+        call = Call(name, method, args, kwargs, encoded, digest, call_id, now + timeout, None)
         call.user = options.user
         call.confirmed = options.confirmed
         if options.call_id is not None and method.recorded:
@@ -327,8 +328,10 @@ class Router:
             call.chain = (*above.chain, above.name)
             call.root = above.root
             call.user = options.user or above.user
-            if (above.lookup or above.attempt > 0) and method.recorded:
-                call.lookup = True
+            if options.call_id is None and method.recorded:
+                call.derived = True
+                call.own_id = not ids.is_generated(call_id)
+                call.lookup = above.lookup or above.attempt > 0 or above.again
         return call, timeout
 
     def _refuse_expired(self, here: Process, call_id: str) -> None:

@@ -74,7 +74,7 @@ class State:
     Not thread-safe: whoever drives the turns does so one at a time.
     """
 
-    __slots__ = ("_old", "_turn", "_unknown", "graves", "log", "name", "shape", "values", "writer")
+    __slots__ = ("_old", "_pinned", "_turn", "_unknown", "graves", "log", "name", "shape", "unset", "values", "writer")
 
     def __init__(self, shape: Shape, values: dict[str, Any], name: str) -> None:
         self.shape = shape
@@ -90,12 +90,16 @@ class State:
         self._old: dict[str, Any] = {}
         """Fields that were assigned in this turn, as they were before it."""
         self._unknown: dict[str, Any] = {}
+        self.unset: set[str] = set(shape)
+        """Fields that no row has written yet: their values are the class's defaults, which the next version of it may change."""
+        self._pinned: tuple[str, ...] = ()
 
     # -------------------------------------------------------------------------------------------- at rest
 
     def reset(self) -> None:
         """Give every field its default."""
         self._fill({name: field.fresh() for name, field in self.shape.items()}, {})
+        self.unset = set(self.shape)
 
     def restore(self, document: str | bytes) -> None:
         """Take the state of a document that ``document`` made; raises ``CorruptValue`` and then changes nothing."""
@@ -104,10 +108,12 @@ class State:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise CorruptValue(f"the document is no JSON object: {error}") from error
         fields = {}
+        unset = set()
         for name, field in self.shape.items():
             part = parts.pop(name, None)
             if part is None:
                 fields[name] = field.fresh()
+                unset.add(name)
                 continue
             try:
                 fields[name] = field.kind.decode(part)
@@ -115,6 +121,7 @@ class State:
                 raise CorruptValue(f"field {name!r}: {error}") from error
         # A part is a view of the whole document, which need not stay in memory for it.
         self._fill(fields, {name: part.copy() for name, part in parts.items()})
+        self.unset = unset
 
     def _fill(self, fields: dict[str, Any], unknown: dict[str, Any]) -> None:
         values, shape = self.values, self.shape
@@ -138,6 +145,7 @@ class State:
                 elif op[0] == "set":
                     value = field.kind.load(op[2])
                     self.values[name] = self._own(name, field.kind, value) if type(value) in WRAPPERS else value
+                    self.unset.discard(name)
                 else:
                     _replay(self.values[name], path, op)
         except Refused as refused:
@@ -153,9 +161,11 @@ class State:
         apply_op(unknown, op)
 
     def document(self) -> str:
-        """The whole state as JSON text: each field, then those this code does not know. Within a turn: as changed so far."""
+        """The whole state as JSON text: each field that has been written, then those this code does not know. Within a turn: as
+        changed so far."""
         values = self.values
-        document = {name: field.kind.dump(values[name]) for name, field in self.shape.items()}
+        unset = self.unset and self.unset - self._touched()
+        document = {name: field.kind.dump(values[name]) for name, field in self.shape.items() if name not in unset}
         document.update(self._unknown)
         return to_json(document).decode()
 
@@ -208,6 +218,25 @@ class State:
 
     def delta(self) -> str:
         """What the open turn changed so far, ``"[]"`` if nothing. An assigned field that equals what it was is no change."""
+        ops = self._changes()
+        if self.unset and (pinned := self.unset & self._touched()):
+            # The first change of a field writes all of it: what a container held by default is in no row.
+            self._pinned = tuple(name for name in self.shape if name in pinned)
+            rest = [op for op in ops if _field_of(op) not in pinned]
+            ops = [*(("set", name, self.shape[name].kind.dump(self.values[name])) for name in self._pinned), *rest]
+        return to_json(ops).decode() if ops else "[]"
+
+    def _touched(self) -> frozenset[str]:
+        """The fields that the open turn has assigned or changed."""
+        return frozenset([*self._old, *(_field_of(entry[0]) for entry in self.log if entry[0] is not None)])
+
+    def initial(self) -> str:
+        """The delta of an object's first row: every field, so that no later default of the class can change what exists."""
+        values = self.values
+        self._pinned = tuple(self.shape)
+        return to_json([("set", name, field.kind.dump(values[name])) for name, field in self.shape.items()]).decode()
+
+    def _changes(self) -> list[Any]:
         ops: list[Any] = []
         values, assigned = self.values, self._old
         for name, before in assigned.items():
@@ -219,11 +248,11 @@ class State:
             # What was changed inside a field that was assigned as a whole is part of what is assigned.
             for entry in self.log:
                 op = entry[0]
-                if op is not None and (op[1] if type(op[1]) is str else op[1][0]) not in assigned:
+                if op is not None and _field_of(op) not in assigned:
                     ops.append(op)
         else:
             ops.extend([entry[0] for entry in self.log if entry[0] is not None])
-        return to_json(ops).decode() if ops else "[]"
+        return ops
 
     def commit(self) -> None:
         """Close the turn and keep what it changed."""
@@ -231,6 +260,8 @@ class State:
             for node, key in self.graves:
                 node.sweep(key)
             self.graves.clear()
+        if self._pinned:
+            self.unset.difference_update(self._pinned)
         self._close()
 
     def finish(self) -> str:
@@ -252,6 +283,7 @@ class State:
             self.log = []
         if self._old:
             self._old = {}
+        self._pinned = ()
         self._turn = self.writer = None
 
     def refusal(self) -> StateError:
@@ -261,6 +293,11 @@ class State:
             return StateError(f"{self.name}.{turn.method} is a @query and cannot change state; drop @query to let it.")
         where = "code that is not part of the open turn tried to change it" if turn is not None else "no turn is open"
         return StateError(f"{self.name}: state changes only inside a method call of the object, and {where}. Call a method that does it.")
+
+
+def _field_of(op: Any) -> str:
+    path = op[1]
+    return path if type(path) is str else path[0]
 
 
 def _same(kind: Kind, before: Any, after: Any) -> bool:

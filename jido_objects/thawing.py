@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .activation import Activation, Status
-from .errors import CallFailed, JidoError, NotHosting, OwnedElsewhere, OwnershipLost, StoreError, StoreUnavailable
+from .errors import CallFailed, JidoError, NotHosting, OwnedElsewhere, OwnershipLost, StateError, StoreError, StoreUnavailable, text_of
 from .limits import PATIENCE
 from .stores.protocol import Claim, Owner
 from .turns import Name, describe, own, start_over
@@ -134,4 +134,7 @@ class Thawing:
                 await asyncio.wait_for(made, activation.options.turn_timeout)
         except Exception as error:
             logger.exception("%s.on_thaw raised", describe(activation.name))
-            raise CallFailed(f"{describe(activation.name)}.on_thaw", type(error).__name__, str(error)) from error
+            text = text_of(error).removesuffix(".")
+            if isinstance(error, StateError):
+                text = "it may set Transient attributes only; what is to be stored belongs in on_create or a method"
+            raise CallFailed(f"{describe(activation.name)}.on_thaw", type(error).__name__, text) from error

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import ids
-from .errors import JidoError
+from .errors import JidoError, ObjectException, StateError
 from .state import current_turn
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Call:
     """
 
     __slots__ = (
-        "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "digest", "encoded", "followers", "kwargs", "lookup",
-        "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
+        "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded", "followers",
+        "kwargs", "lookup", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,10 @@ class Call:
         self.deadline = deadline
         self.reply = reply
         self.own_id = False
+        self.derived = False
+        """Whether its id derives from the call that made it: then the id names a step of that call, whatever its arguments."""
+        self.again = False
+        """Whether it has been started before, without effect."""
         self.attempt = 0
         self.lookup = False
         self.waiting = False
@@ -88,6 +92,10 @@ class Call:
         """What tells it from other unanswered calls of its object: its id, or itself where ids are not remembered."""
         return self.call_id if self.method.recorded else self
 
+    def matches(self, digest: int) -> bool:
+        """Whether a call with this id and that digest is this call."""
+        return self.derived or self.digest == digest
+
     def answer(self, result: Any) -> None:
         """Give the result to whoever waits."""
         if self.reply is not None:
@@ -104,7 +112,7 @@ class Call:
             self.reply.set_exception(error)
         if self.followers is not None:
             for follower in self.followers:
-                follower.set_exception(error)
+                follower.set_exception(own(error))
 
     def follow(self, reply: Reply | None) -> None:
         """Answer this reply as well: it asked with the same id."""
@@ -113,6 +121,7 @@ class Call:
 
     def adopt(self, other: Call) -> None:
         """Answer whoever waits for another call with the same id as well."""
+        self.deadline = max(self.deadline, other.deadline)
         self.follow(other.reply)
         for reply in other.followers or ():
             self.follow(reply)
@@ -139,7 +148,7 @@ class TurnInfo:
 class Turn:
     """The execution of one call. State may change only while its turn is open."""
 
-    __slots__ = ("after", "call", "ended", "method", "nested", "now", "readonly", "remaining")
+    __slots__ = ("after", "call", "ended", "made", "method", "now", "readonly", "remaining", "undone")
 
     def __init__(self, call: Call, readonly: bool, now: datetime, remaining: float) -> None:
         self.call = call
@@ -147,8 +156,11 @@ class Turn:
         self.method = call.method.name
         self.now = now
         self.remaining = remaining
-        self.nested = 0
+        self.made: dict[tuple[Name, str], int] = {}
+        """How many calls it has made, by object and method."""
         self.ended = False
+        self.undone = False
+        """Whether it has ended without effect: code of it that still runs may let nothing out."""
         self.after: list[Callable[[], None]] | None = None
 
     def info(self) -> TurnInfo:
@@ -157,10 +169,12 @@ class Turn:
             call.call_id, self.method, call.attempt, self.now + timedelta(seconds=self.remaining), call.source, call.user, call.connection
         )
 
-    def nested_id(self) -> str:
-        """Id of the next call that this turn makes; the same again when the turn is run again."""
-        self.nested += 1
-        return ids.nested(self.call.call_id, self.nested)
+    def nested_id(self, name: Name, method: str) -> str:
+        """Id of the next call of that method of that object. When the turn is run again its first one has the same id again, and
+        so on: what the turn does with other objects in between, and with which arguments, changes nothing in that."""
+        target = (name, method)
+        number = self.made[target] = self.made.get(target, 0) + 1
+        return ids.nested(self.call.call_id, *self.call.name, *name, method, str(number))
 
     def later(self, action: Callable[[], None]) -> None:
         """Run ``action`` when the turn's row is committed; never if it is not."""
@@ -170,15 +184,21 @@ class Turn:
 
 
 def open_turn() -> Turn | None:
-    """The turn this code runs in, if it still runs."""
+    """The turn this code runs in, if it still runs. Raises ``StateError`` in what is left of one that was rolled back."""
     turn = current_turn.get()
-    return turn if isinstance(turn, Turn) and not turn.ended else None
+    if not isinstance(turn, Turn):
+        return None
+    if turn.undone:
+        # Its call fails or runs again: what this code would let out now would be let out twice, or against a rollback.
+        raise StateError(f"{turn.call} was rolled back while this code of it went on: it can call nobody any more. Let it end.")
+    return None if turn.ended else turn
 
 
 def start_over(calls: list[Call]) -> None:
     """These calls run again. None of them has been applied; they are looked up all the same: between here and their turn the
     same id may come in by another way."""
     for call in calls:
+        call.again = call.again or call.started
         call.started = call.waiting = False
         call.lookup = call.method.recorded
 
@@ -189,4 +209,9 @@ def own(error: BaseException) -> BaseException:
         twin = type(error)(*error.args)
         twin.__cause__ = error.__cause__
         return twin
+    if isinstance(error, ObjectException):
+        copy = type(error).__new__(type(error), *error.given[0], **error.given[1])
+        copy.__dict__.update(error.__dict__)
+        copy.args = error.args
+        return copy
     return error

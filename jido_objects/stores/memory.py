@@ -6,7 +6,7 @@ then land late, until its lane has been deleted (``memory_server``).
 
 Faults are aimed through one hook, called at named points. For an operation ``append`` they are, in order: ``append:called``
 (nothing sent yet), ``append:sent`` (under way to the server), ``append:executing`` (its locks are taken), ``append:executed``
-(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``bury``, ``terms``, ``begin_lane``, ``end_lane``,
+(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``, ``end_lane``,
 ``append``, ``claim``, ``snapshot``, ``find``, ``load``, ``recall``, ``history``; and there is ``connect``.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["Faults", "MemoryLink", "MemoryServer", "MemoryStore"]
 
 T = TypeVar("T")
 
-_HARMLESS = frozenset({"terms", "begin_lane", "end_lane", "find", "load", "recall", "history"})
+_HARMLESS = frozenset({"terms", "alive", "begin_lane", "end_lane", "find", "load", "recall", "history"})
 """Operations that change nothing a caller can see: a lost reply is no unknown outcome."""
 
 
@@ -157,6 +157,9 @@ class MemoryStore:
 
     async def renew(self, term: UUID, lease_seconds: float) -> bool:
         return await self._call("renew", lambda t: self.server.renew(t, term, lease_seconds))
+
+    async def alive(self, terms: Sequence[UUID]) -> list[bool]:
+        return await self._call("alive", lambda t: self.server.alive(t, terms))
 
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         return await self._call("bury", lambda t: self.server.bury(t, term, proven=proven))

@@ -171,6 +171,11 @@ class MemoryServer:
             return True
         return False
 
+    async def alive(self, transaction: Transaction, terms: Sequence[UUID]) -> list[bool]:
+        await transaction.executing()
+        with self.mutex:
+            return [term in self.terms for term in terms]
+
     async def bury(self, transaction: Transaction, term: UUID, *, proven: bool) -> bool:
         for attempt in range(BURIAL_ATTEMPTS):
             if attempt:

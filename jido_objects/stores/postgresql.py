@@ -155,6 +155,10 @@ class PostgresStore:
         result = await self._execute(statements.RENEW, [term.hex.encode(), str(lease_seconds).encode()], write="a lease's renewal")
         return result.command_tuples == 1
 
+    async def alive(self, terms: Sequence[UUID]) -> list[bool]:
+        found = {row[0] for row in _rows(await self._execute(statements.ALIVE, [arrays.plain([term.hex for term in terms])]))}
+        return [str(term).encode() in found for term in terms]
+
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         # On the connection that is there: at the end of a process none can be made any more, if that takes a name look-up.
         link = await self._connected()

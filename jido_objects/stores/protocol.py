@@ -33,9 +33,15 @@ class TermEnded(Exception):
 class EntryKind(IntEnum):
     """What a journal row records."""
 
+    UNKNOWN = 0
+    """Never written: what newer code, or somebody's hand, has written is read as this, so that one row cannot stop a batch."""
     TURN = 1
     REFUSAL = 2
     DESTROY = 3
+
+    @classmethod
+    def _missing_(cls, value: object) -> EntryKind:
+        return cls.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +253,9 @@ class Store(Protocol):
 
     async def renew(self, term: UUID, lease_seconds: float) -> bool:
         """Extend the lease; false when the term has been buried."""
+
+    async def alive(self, terms: Sequence[UUID]) -> list[bool]:
+        """Whether each term is not buried, as of a moment after this was called. Changes nothing."""
 
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         """Bury a term: true when it is gone, whoever did it. Only if its lease has passed on the store's clock, or with

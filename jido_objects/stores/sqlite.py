@@ -143,10 +143,12 @@ class SqliteStore:
         await self._read(begin)
 
     async def renew(self, term: UUID, lease_seconds: float) -> bool:
-        def exists(connection: sqlite3.Connection) -> bool:
-            return connection.execute("SELECT 1 FROM jido_term WHERE id = ?", (term.hex,)).fetchone() is not None
+        (alive,) = await self.alive([term])
+        return alive
 
-        return await self._read(exists)
+    async def alive(self, terms: Sequence[UUID]) -> list[bool]:
+        sql = "SELECT 1 FROM jido_term WHERE id = ?"
+        return await self._read(lambda connection: [connection.execute(sql, (term.hex,)).fetchone() is not None for term in terms])
 
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         def bury(connection: sqlite3.Connection) -> bool:

@@ -125,6 +125,8 @@ VALUES ($1::uuid, clock_timestamp() + make_interval(secs => $2::float8), $2::flo
 RENEW = Statement("""UPDATE jido_term SET lease_until = clock_timestamp() + make_interval(secs => $2::float8), lease_seconds = $2::float8
 WHERE id = $1::uuid""")
 
+ALIVE = Statement("SELECT id FROM jido_term WHERE id = ANY ($1::uuid[])")
+
 # One round trip, so that a client which freezes cannot leave it open: a script is one transaction on the server. Each of its
 # statements sees what was committed before it began; the second one so sees the lanes whose insertion the first had to wait
 # for. The lease is looked at again after waiting for a renewal that was not committed yet.

@@ -294,6 +294,7 @@ def test_deltas_are_as_documented() -> None:
             state.begin(turn)
             for name, value in start.items():
                 state.set(name, value)
+            state.delta()
             state.commit()
             before = state.document()
             state.begin(turn)

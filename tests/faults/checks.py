@@ -6,11 +6,11 @@ import json
 from collections import defaultdict
 
 from jido_objects import delta as deltas
-from jido_objects import ids
 from tests.sim.witness import Operation, Outcome, Row, SnapshotRow, Violation, check, check_journal, rows_by_object
 
 from .clients import MODEL, History
 from .databases import Database
+from .model import cast_id
 
 REFUSAL = 2
 
@@ -81,11 +81,6 @@ def check_tables(database: Database) -> list[Violation]:
     return [Violation(kind, key, text) for kind, sql in questions.items() for key, text in database.ask(sql)]
 
 
-def cast_id(call_id: str) -> str:
-    """Id of the cast that a ``tell`` with this id makes."""
-    return ids.nested(call_id, 1)
-
-
 def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]:
     """P5: the effect of a cast is there only if the row of the turn that made it is."""
     told = {row.call_id for row in rows}
@@ -93,7 +88,7 @@ def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]
     found = []
     for operation in operations:
         if operation.method == "tell":
-            nested = cast_id(operation.id)
+            nested = cast_id(operation.id, operation.object, operation.args[1])
             if nested in casts and operation.id not in told:
                 found.append(
                     Violation(

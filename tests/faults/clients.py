@@ -17,7 +17,7 @@ from jido_objects import ids
 from tests.sim.witness import Operation, Outcome
 
 from .hosts import Gone, HostProcess, Reply
-from .model import LedgerModel
+from .model import LedgerModel, cast_id
 
 MODEL = LedgerModel()
 
@@ -214,7 +214,7 @@ class Client:
         self._history.slow(time.monotonic() - started, key, call_id)
         if method == "tell":
             assert call_id is not None
-            self._history.cast(args[1], ids.nested(call_id, 1), key, started)
+            self._history.cast(args[1], cast_id(call_id, key, args[1]), key, started)
         if call_id is not None and last is not None and not (last.outcome is Outcome.REFUSED and last.saw == 0):
             self._known.append(last)
             if len(self._known) > 200:

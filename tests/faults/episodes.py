@@ -17,6 +17,7 @@ from . import checks
 from .clients import Attempt, History
 from .databases import Database, PostgresDatabase, SqliteDatabase, until
 from .hosts import HostProcess
+from .model import cast_id
 from .proxy import Direction, Flow, writers
 from .report import Report
 
@@ -281,7 +282,7 @@ class HeldCommits(Episodes):
         """A turn with a cast."""
         call_id = self.call_id()
         tell = self.history.attempt(self.a, source, "tell", [3, target], call_id, timeout)
-        self.history.cast(target, checks.cast_id(call_id), source, tell.operation.invoked)
+        self.history.cast(target, cast_id(call_id, source, target), source, tell.operation.invoked)
         return [tell]
 
     def _follow(self, source: str, timeout: float) -> list[Attempt]:
@@ -301,7 +302,7 @@ class HeldCommits(Episodes):
             self.report.violate("P5", f"{how}: a read of the cast's target waits: the cast has left before its commit")
         if not committed and self.database.landed(waiting[0].operation.id):
             self.report.violate("P5", f"{how}: the row is visible")
-        if self.database.landed(checks.cast_id(waiting[0].operation.id)):
+        if self.database.landed(cast_id(waiting[0].operation.id, source, target)):
             self.report.violate("P5", f"{how}: the cast's row is visible")
         self.report.done["tries"] += 1
         self.report.done[how] += 1

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from jido_objects import ids
 from tests.sim.witness import Step
 
 MODULUS = 1_000_003
+LABEL = "faults.Ledger"
+
+
+def cast_id(call_id: str, source: str, target: str) -> str:
+    """Id of the cast that a ``tell`` of one object to another makes with this id."""
+    return ids.nested(call_id, LABEL, source, LABEL, target, "hear", "1")
 
 
 def chained(value: int, tag: int) -> int:

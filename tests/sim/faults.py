@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEASE = 1.0
 
-OPERATIONS = ("begin_term", "renew", "bury", "begin_lane", "end_lane", "append", "claim", "snapshot", "find", "load", "recall")
+OPERATIONS = ("begin_term", "renew", "alive", "bury", "begin_lane", "end_lane", "append", "claim", "snapshot", "find", "load", "recall")
 """What a host and its keeper send. ``terms`` and ``history`` are for people and tests."""
 STAGES = ("called", "sent", "executing", "executed")
 POINTS = ("connect", *(f"{operation}:{stage}" for operation in OPERATIONS for stage in STAGES))
@@ -161,7 +161,9 @@ PROFILES: dict[str, Profile] = {
         ),
         count=(3, 6), keys=3, clocks="rates", mix={"look": 30, "confirmed": 0}, whole=0.1, haste=0.01, slow=0.004,
     ),
-    "suspend": Profile(((1, ("suspend",), every("append", "claim", "renew", "find")),), count=(1, 3), keys=3, mix={"confirmed": 40}),
+    "suspend": Profile(
+        ((1, ("suspend",), every("append", "claim", "renew", "alive", "find")),), count=(1, 3), keys=3, mix={"confirmed": 40}
+    ),
     "deploy": Profile(
         (
             (3, ("stop",), POINTS),

@@ -333,9 +333,9 @@ async def test_a_host_that_stops_without_knowing_says_so(bench: Bench) -> None:
 async def test_a_confirmed_read_is_answered_when_its_host_stops(bench: Bench) -> None:
     owner = await bench.process(keeper=True)
     await owner.send("k", "put", 1)
-    owner.gates.close("renew:sent")
+    owner.gates.close("alive:sent")
     looking = owner.send("k", "look", confirmed=True)
-    await owner.gates.came("renew:sent")
+    await owner.gates.came("alive:sent")
     await owner.host.stop(0.5)
     with pytest.raises(HostStopped):
         await asyncio.wait_for(looking, 2)

@@ -85,14 +85,16 @@ def test_generated_ids_are_distinct_ordered_and_recognised() -> None:
 
 def test_nested_ids_are_derived() -> None:
     parent = ids.generate()
-    assert ids.nested(parent, 1) == ids.nested(parent, 1)
-    assert ids.nested(parent, 1) != ids.nested(parent, 2)
-    assert ids.is_generated(ids.nested(parent, 1))
-    assert ids.generated_at(ids.nested(parent, 1)) == ids.generated_at(parent)
-    own = ids.nested("order-42", 1)
+    assert ids.nested(parent, "a", "1") == ids.nested(parent, "a", "1")
+    assert ids.nested(parent, "a", "1") != ids.nested(parent, "a", "2")
+    assert ids.nested(parent, "a", "1") != ids.nested(parent, "b", "1")
+    assert ids.nested(parent, "a", "b") != ids.nested(parent, "ab")
+    assert ids.is_generated(ids.nested(parent, "a"))
+    assert ids.generated_at(ids.nested(parent, "a")) == ids.generated_at(parent)
+    own = ids.nested("order-42", "a")
     assert own.startswith("order-42/")
     assert ids.check(own) == own
-    assert len(ids.nested("x" * 200, 1).encode()) <= 200
+    assert len(ids.nested("x" * 200, "a").encode()) <= 200
 
 
 @pytest.mark.parametrize("bad", ["", None, 5, "x" * 201, "a\n"])

@@ -40,6 +40,7 @@ def new(document: str | None = None, **annotations: Any) -> State:
     state = State({name: field(name, annotation) for name, annotation in annotations.items()}, {}, "Sale")
     if document is None:
         state.reset()
+        state.unset.clear()  # as after its first row
     else:
         state.restore(document)
     return state
