@@ -36,7 +36,8 @@ class Options:
     def read(cls, owner: str, meta: type | None, inherited: Options | None = None) -> Options:
         """Check a ``class Meta`` and return its options; raises ``DefinitionError``.
 
-        What it does not set is as in the base class, except for what names one type: label, aliases and abstract.
+        What it does not set is as in the base class, except for what names one type, label, aliases and abstract: those
+        are its own even where it is a ``class Meta(Base.Meta)``.
         """
         base = cls() if inherited is None else replace(inherited, label="", aliases=(), abstract=False)
         if meta is None:
@@ -44,6 +45,9 @@ class Options:
         given: dict[str, Any] = {}
         for one in reversed(meta.__mro__[:-1]):
             given.update((name, value) for name, value in vars(one).items() if not name.startswith("__"))
+        for name in ("label", "aliases", "abstract"):
+            if name not in vars(meta):
+                given.pop(name, None)
         known = cls.__slots__
         for name in given:
             if name not in known:

@@ -7,13 +7,15 @@ the surface installs here (``route_with``), so that this floor knows neither pro
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from . import codec, ids, keys
-from .errors import ConfigurationError, InvalidArguments
+from .errors import ConfigurationError, InvalidArguments, UnknownAttribute
 from .limits import KEY_BYTES, is_positive
+from .options import did_you_mean
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -35,6 +37,32 @@ class CallOptions:
 
 
 _DEFAULT = CallOptions()
+OPTIONS = tuple(field.name for field in fields(CallOptions))
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+_UNCHANGED: Any = _Unchanged()
+
+
+def _named_options(using: Callable[P, R]) -> Callable[P, R]:
+    """Refuse an option that does not exist by an error of the tree, and leave the signature to the type checkers."""
+
+    @wraps(using)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1:
+            raise InvalidArguments(f"{args[0]!r}.using takes its options by name: using(timeout={args[1]!r}).")
+        for name in kwargs:
+            if name not in OPTIONS:
+                raise InvalidArguments(
+                    f"{args[0]!r}.using has no option {name!r}{did_you_mean(name, OPTIONS)}. Its options are {', '.join(OPTIONS)}."
+                )
+        return using(*args, **kwargs)
+
+    return checked
 
 
 class Router(Protocol):
@@ -131,25 +159,33 @@ class Ref(Generic[T]):
         """``get`` for async code."""
         return await _router().acall(self, self.definition.reader(name), args, kwargs)
 
+    @_named_options
     def using(
-        self, *, timeout: float | None = None, call_id: str | None = None, user: object = None, confirmed: bool | None = None
+        self,
+        *,
+        timeout: float | None = _UNCHANGED,
+        call_id: str | None = _UNCHANGED,
+        user: object = _UNCHANGED,
+        confirmed: bool | None = _UNCHANGED,
     ) -> Ref[T]:
-        """The same ref with options for its calls.
+        """The same ref with options for its calls: what is not given stays, ``None`` resets to the default.
 
-        ``timeout`` (seconds) bounds the whole call. ``call_id`` makes it idempotent: the same id returns the recorded
-        result instead of running again. ``user`` (a model instance or its pk) is what ``self.turn.user_id`` tells the
-        method. ``confirmed`` makes a read ask the database whether this owner is still the owner.
+        ``timeout`` (seconds, a number above zero; default 30) bounds the whole call. ``call_id`` (text of 1 to 200 bytes;
+        default: a new one for each call) makes it idempotent: the same id returns the recorded result instead of running
+        again. ``user`` (a model instance or its pk; default: none, in a turn the user of the turn's call) is what
+        ``self.turn.user_id`` tells the method. ``confirmed`` (default ``False``) makes a read ask the database whether this
+        owner is still the owner. Raises ``InvalidArguments``, also for an option that does not exist.
         """
         options = self.options
-        if timeout is not None:
-            if not is_positive(timeout):
+        if timeout is not _UNCHANGED:
+            if timeout is not None and not is_positive(timeout):
                 raise InvalidArguments(f"timeout is a number of seconds above zero, not {timeout!r}.")
-            options = replace(options, timeout=float(timeout))
-        if call_id is not None:
-            options = replace(options, call_id=ids.check(call_id))
-        if user is not None:
+            options = replace(options, timeout=None if timeout is None else float(timeout))
+        if call_id is not _UNCHANGED:
+            options = replace(options, call_id=None if call_id is None else _call_id(call_id))
+        if user is not _UNCHANGED:
             options = replace(options, user=_user_id(user))
-        if confirmed is not None:
+        if confirmed is not _UNCHANGED:
             options = replace(options, confirmed=bool(confirmed))
         return Ref(self.definition, self.key, options)
 
@@ -195,14 +231,32 @@ class Ref(Generic[T]):
     def __repr__(self) -> str:
         return f"{self.definition.cls.__name__}.at({', '.join(map(repr, self.key_parts))})"
 
+    if not TYPE_CHECKING:  # a type checker must know it for what it is: an attribute that is not there
+
+        def __getattr__(self, name: str) -> Any:
+            # Protocols (copying, pickling, typing, shells) ask for private names, and want a plain no.
+            if name.startswith("_") or name in Ref.__slots__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            own = [name for name in dir(Ref) if not name.startswith("_")]
+            raise UnknownAttribute(self, name, self.definition.not_of_a_ref(name, own))
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ref_of, (self.definition.label, self.key)
+        changed = {name: value for name in OPTIONS if (value := getattr(self.options, name)) != getattr(_DEFAULT, name)}
+        return _ref_of, (self.definition.label, self.key, changed) if changed else (self.definition.label, self.key)
 
 
-def _ref_of(label: str, key: str) -> Ref[Any]:
+def _ref_of(label: str, key: str, options: dict[str, Any] | None = None) -> Ref[Any]:
     from .definition import Definition
 
-    return Ref(Definition.of(label), key)
+    # Options that this code does not know were set by newer code: they said nothing that it could do.
+    known = {name: value for name, value in (options or {}).items() if name in OPTIONS}
+    return Ref(Definition.of(label), key, CallOptions(**known) if known else _DEFAULT)
+
+
+def _call_id(call_id: object) -> str:
+    if not isinstance(call_id, str):
+        raise InvalidArguments(f"A call_id is text, not {call_id!r}: write str(…) around it.")
+    return ids.check(call_id)
 
 
 def _user_id(user: object) -> int | str | None:

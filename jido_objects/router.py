@@ -326,7 +326,7 @@ class Router:
                 timeout = above.deadline - now
             call.chain = (*above.chain, above.name)
             call.root = above.root
-            call.user = options.user or above.user
+            call.user = above.user if options.user is None else options.user
             if (above.lookup or above.attempt > 0) and method.recorded:
                 call.lookup = True
         return call, timeout
