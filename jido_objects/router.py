@@ -342,7 +342,8 @@ class Router:
             raise BlockingCall(
                 f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
                 f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
-                f"cast (it leaves on commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
+                f"cast (it leaves on commit), or use send. Where ATOMIC_REQUESTS made the transaction, decorate the view with "
+                f"@transaction.non_atomic_requests. In tests use TransactionTestCase or django_db(transaction=True)."
             )
 
     # -------------------------------------------------------------------------------------------- looking

@@ -305,7 +305,7 @@ class TestRefused:
         definition = Counter._jido_definition
         definition._functions["hidden"] = hidden
         try:
-            with pytest.raises(InvalidValue, match=r"what Counter\.hidden\(\) returned: .*got a coroutine; nobody awaited it: .*functools\.wraps"):
+            with pytest.raises(InvalidValue, match=r"what Counter\.hidden\(\) returned: .*nobody awaited it: .*functools\.wraps"):
                 Counter.at("a").call("hidden")
         finally:
             del definition._functions["hidden"], definition._methods["hidden"]
