@@ -34,7 +34,11 @@ class _TransientMarker:
 
 _TRANSIENT = _TransientMarker()
 Transient = Annotated[T, _TRANSIENT]
-"""``cache: Transient[dict[str, int]] = {}``: memory of one activation, never journaled, of any type."""
+"""``cache: Transient[dict[str, int]] = {}``: memory of one activation, of any type and never journaled.
+
+It is gone when the object hibernates, moves or crashes, and a turn that is rolled back leaves it as it is. A default that is a
+list, dict or set is copied (not deeply) for each activation; without one it is ``None``. Fill it in ``on_thaw``.
+"""
 
 
 class Definition:

@@ -28,12 +28,16 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What ``using`` sets. ``timeout`` in seconds."""
+    """What ``using`` sets."""
 
     timeout: float | None = None
+    """Seconds for the whole call; ``None``: 30."""
     call_id: str | None = None
+    """The caller's own id; ``None``: a new one is generated for each call."""
     user: int | str | None = None
+    """Primary key of the user; ``None``: nobody, in a turn the user of the turn's call."""
     confirmed: bool = False
+    """Whether a read asks the database if this process is still the owner."""
 
 
 _DEFAULT = CallOptions()
@@ -115,10 +119,13 @@ class Ref(Generic[T]):
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method and wait for its result. In a running event loop it raises ``BlockingCall``: use ``acall``.
+        """Call a method, by its name or by the function, and wait for its result.
 
-        Raises what the method refused with (``ObjectException``), ``CallFailed`` for any other exception of it, and the
-        errors of ``jido_objects.errors``, each of which says whether the call was applied.
+        It waits for 30 seconds, or ``using(timeout=…)``. In a running event loop and inside a turn it raises ``BlockingCall``:
+        use ``acall``. Before anything runs, ``UnknownMethod``, ``InvalidArguments`` and ``InvalidValue`` say what is wrong with
+        the call. Then it raises what the method refused with (an ``ObjectException``), ``CallFailed`` for any other exception
+        of it, and the errors of ``jido_objects.errors`` (``Overloaded``, ``CallTimeout``, ``OwnedElsewhere``, …), each of which
+        says whether the call was applied (``applied``), and whether it may be sent again (``retryable``).
         """
         return _router().call(self, self._method(method), args, kwargs)
 
@@ -129,7 +136,9 @@ class Ref(Generic[T]):
     @overload
     async def acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     async def acall(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """``call`` for async code, on any event loop."""
+        """``call`` for async code: awaits the result on any event loop, inside a turn too. Raises what ``call`` raises, besides
+        ``BlockingCall``, and ``ReentrantCall`` where the call could never start. Cancelled, a call that has not started is
+        withdrawn; one that has started goes on."""
         return await _router().acall(self, self._method(method), args, kwargs)
 
     @overload
@@ -139,7 +148,8 @@ class Ref(Generic[T]):
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
         """Hand a call over and return its id without waiting. It runs at most once, and not at all if this process dies first.
 
-        Inside ``transaction.atomic()`` it leaves on commit; inside a turn, with the turn's commit. Its errors are logged.
+        Inside ``transaction.atomic()`` on the objects' database it leaves on commit; inside a turn, with the turn's commit. Its
+        errors are logged (``jido_objects.router``); what is wrong with its arguments is raised here.
         """
         return _router().cast(self, self._method(method), args, kwargs)
 
@@ -148,15 +158,16 @@ class Ref(Generic[T]):
     @overload
     async def acast(self, method: str, /, *args: Any, **kwargs: Any) -> str: ...
     async def acast(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
-        """``cast`` for async code."""
+        """``cast`` for async code: returns the call's id and raises what ``cast`` raises."""
         return _router().cast(self, self._method(method), args, kwargs)
 
     def get(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Read a declared field, or a ``@query`` with its arguments. Never creates the object."""
+        """Read a declared field, or a ``@query`` with its arguments; blocks as ``call`` does. Never creates the object: one that
+        does not exist answers from its defaults. Raises ``UnknownField``, and what ``call`` raises."""
         return _router().call(self, self.definition.reader(name), args, kwargs)
 
     async def aget(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """``get`` for async code."""
+        """``get`` for async code; raises what ``acall`` and ``get`` raise."""
         return await _router().acall(self, self.definition.reader(name), args, kwargs)
 
     @_named_options
@@ -192,19 +203,25 @@ class Ref(Generic[T]):
     # -------------------------------------------------------------------------------------------- looking, without waking it
 
     def peek(self) -> dict[str, Any] | None:
-        """The last committed state as a plain dict, or ``None`` if the object does not exist."""
+        """The last committed state as a plain dict of fields, or ``None`` if the object does not exist.
+
+        Reads the database, from any process, and does not wake the object. Blocks for 30 seconds at most, or
+        ``using(timeout=…)``; raises ``BlockingCall`` in a running event loop, ``StoreUnavailable`` where the database does not
+        answer, ``CorruptObject`` and ``NewerVersion`` where the state cannot be read.
+        """
         return _router().peek(self)
 
     async def apeek(self) -> dict[str, Any] | None:
-        """``peek`` for async code."""
+        """``peek`` for async code; raises what ``peek`` raises, besides ``BlockingCall``."""
         return await _router().apeek(self)
 
     def exists(self) -> bool:
-        """Whether the object has been created by a committed write."""
+        """Whether the object has been created by a committed write. Reads the database and blocks as ``peek`` does; raises
+        ``BlockingCall`` and ``StoreUnavailable``."""
         return _router().exists(self)
 
     async def aexists(self) -> bool:
-        """``exists`` for async code."""
+        """``exists`` for async code; raises ``StoreUnavailable``."""
         return await _router().aexists(self)
 
     # -------------------------------------------------------------------------------------------- identity
@@ -216,7 +233,7 @@ class Ref(Generic[T]):
 
     @property
     def key_parts(self) -> tuple[str, ...]:
-        """The key's parts, unescaped."""
+        """The key's parts as strings, unescaped; empty for a singleton."""
         return () if self.definition.options.key == () else keys.split(self.key)
 
     def _method(self, method: str | Callable[..., Any]) -> Method:

@@ -233,9 +233,15 @@ class Router:
             here.withdraw(call)
             if not reply.wait(GRACE):
                 raise CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id)
-        if reply.error is not None:
-            raise reply.error
-        return reply.result
+        error = reply.error
+        if error is None:
+            return reply.result
+        try:
+            raise error
+        finally:
+            # The error's traceback holds this frame, and the frame held the error: such a cycle for every refusal would feed
+            # the collector, whose pauses stop every object of the process.
+            del call, reply, error
 
     async def acall(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         here = process.current()
@@ -266,6 +272,8 @@ class Router:
                 timer.cancel()
             elif caller is not None:
                 caller.forget(call)
+            # As in ``call``: no cycle of error, frame and future.
+            del call, future, timer
 
     def _caller(self, loop: asyncio.AbstractEventLoop, here: Process) -> CallerLoop:
         caller = self._callers.get(loop)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -151,6 +153,52 @@ class TestCalls:
         assert sale.call(Sale.look) == 2
         process.stop()
         assert sale.call(Sale.look) == 1
+
+
+@pytest.mark.usefixtures("database")
+class TestGarbage:
+    """An error leaves by the frames that hold its call. Were they a cycle, every refusal of an overloaded object would feed the
+    collector of cycles, whose long pauses stop all other objects of the process."""
+
+    COUNT = 200
+
+    def test_errors_of_blocking_calls_are_no_cycles(self) -> None:
+        sale = Sale.at("a")
+        sale.call(Sale.reserve, "bob")
+
+        def refused() -> None:
+            for _ in range(self.COUNT):
+                with contextlib.suppress(SoldOut):
+                    sale.call(Sale.reserve, "ann", 101)
+
+        assert _garbage_of(refused) < self.COUNT
+
+    def test_errors_of_awaited_calls_are_no_cycles(self) -> None:
+        sale = Sale.at("a")
+        sale.call(Sale.reserve, "bob")
+
+        async def once() -> None:
+            with contextlib.suppress(SoldOut):
+                await sale.acall(Sale.reserve, "ann", 101)
+
+        async def refused() -> None:
+            for _ in range(self.COUNT):
+                await once()
+            await asyncio.gather(*(once() for _ in range(self.COUNT)))
+
+        assert _garbage_of(lambda: asyncio.run(refused())) < self.COUNT
+
+
+def _garbage_of(work: Callable[[], None]) -> int:
+    """How many objects only the collector of cycles could free."""
+    work()
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("database")

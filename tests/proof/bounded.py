@@ -47,14 +47,14 @@ def judge(told: dict[str, Any], where: str, scale: float) -> Iterator[Line]:
         broken.append(f"{flood['lost']} answered calls are not in the state")
     if flood["refused_p99"] > REFUSED_WITHIN:
         broken.append(f"Overloaded after {flood['refused_p99'] * 1000:.1f} ms (p99); the limit is {REFUSED_WITHIN * 1000:.0f} ms")
-    if flood["ratio"] > SLOWER:
-        broken.append(f"the other keys' p99 is {flood['ratio']:.2f} × that without the overload; the limit is {SLOWER} ×")
+    quiet, flooded = flood["p99"]
+    if flooded > quiet * SLOWER:
+        broken.append(f"the other keys' p99 is {flooded / quiet:.2f} × that without the overload; the limit is {SLOWER} ×")
     if flood["grown"] > GROWTH:
         broken.append(f"memory grew by {flood['grown'] / 2**20:.0f} MiB under the overload")
-    quiet, flooded = flood["p99"]
     notes = (
         f"{flood['offered']:,.0f} calls/s offered; Overloaded after {flood['refused_p99'] * 1000:.1f} ms p99; other keys' p99 "
-        f"{quiet * 1000:.1f} → {flooded * 1000:.1f} ms, {flood['ratio']:.2f} ×; memory +{flood['grown'] / 2**20:.0f} MiB"
+        f"{quiet * 1000:.1f} → {flooded * 1000:.1f} ms, {flooded / quiet:.2f} ×; {_memory(flood)}"
     )
     wanted, refused = round(10_240 * min(scale, 1)), flood["answers"].get("refused", 0)
     yield Line("P11", f"one key called ten times as often as it serves, {where}", refused, wanted, "refused", broken, notes)
@@ -66,10 +66,14 @@ def judge(told: dict[str, Any], where: str, scale: float) -> Iterator[Line]:
     if cold["grown"] > GROWTH:
         broken.append(f"memory grew by {cold['grown'] / 2**20:.0f} MiB while keys came and went")
     notes = (
-        f"MAX_ACTIVATIONS {LIVE:,}: {cold['live']:,} live at most; memory +{cold['grown'] / 2**20:.0f} MiB; "
+        f"MAX_ACTIVATIONS {LIVE:,}: {cold['live']:,} live at most; {_memory(cold)}; "
         f"{cold['per_second']:,.0f} calls/s"
     )
     yield Line("P11", f"cold keys, each called twice, {where}", cold["keys"], round(KEYS * min(scale, 1)), "keys", broken, notes)
+
+
+def _memory(told: dict[str, Any]) -> str:
+    return f"memory {told['grown'] / 2**20:+.0f} MiB"
 
 
 def part(vendor: str) -> Part:
