@@ -73,7 +73,7 @@ def judge(told: dict[str, Any], where: str, scale: float) -> Iterator[Line]:
 
 
 def _memory(told: dict[str, Any]) -> str:
-    return f"memory {told['grown'] / 2**20:+.0f} MiB"
+    return f"memory {round(told['grown'] / 2**20):+d} MiB"
 
 
 def part(vendor: str) -> Part:
