@@ -361,9 +361,9 @@ def current() -> Process:
 
 def stop() -> None:
     """Stop this process's runtime if it runs: turns are finished, what is finished is written, and the objects are free for
-    others at once. Blocks for 8 seconds at most, twice that if the thread hangs. Calls that wait get ``HostStopped``, or
-    ``OutcomeUnknown`` where their row was on its way. The next call starts a new runtime. Idempotent; raises
-    ``ConfigurationError`` inside a turn.
+    others at once. Blocks until that is done, at most 8 seconds for each of its threads. Calls that still wait then get
+    ``HostStopped``, or ``OutcomeUnknown`` where their row was on its way. The next call starts a new runtime. Idempotent;
+    raises ``ConfigurationError`` inside a turn.
     """
     process = _process
     if process is not None:
