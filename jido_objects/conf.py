@@ -19,6 +19,7 @@ class Settings:
     """``JIDO_OBJECTS`` with its defaults. Durations are seconds."""
 
     STORE: str = "django"
+    """The only store there is."""
     DATABASE: str = "default"
     """Alias of the database that holds the objects: a direct connection to a primary, not one behind a transaction pooler."""
     HOST: str = "auto"
@@ -28,9 +29,13 @@ class Settings:
     ADVERTISE: str = ""
     REGION: str = ""
     LEASE_SECONDS: float = limits.LEASE_SECONDS
+    """PostgreSQL: how long a process must be silent before its objects may be taken over."""
     STALL_SECONDS: float = limits.STALL_SECONDS
+    """How long the host's loop may be stuck before its lease is no longer renewed."""
     MAX_ACTIVATIONS: int = limits.ACTIVATIONS
+    """Objects in memory; past it the least recently used leave."""
     RETENTION: float = limits.RETENTION
+    """Age at which a generated call id that is sent again raises ``CallExpired``."""
     CALL_ID_SECONDS: float = limits.CALL_ID_SECONDS
     REBALANCE: bool = True
     PAUSED: bool = False

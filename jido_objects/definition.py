@@ -6,15 +6,16 @@ so that no input can reach an attribute the class did not mean to offer.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from .codec import kind_of
-from .errors import DefinitionError, UnknownField, UnknownMethod, UnknownType
-from .methods import FieldReader, Method, resolve_hints
+from .errors import DefinitionError, InvalidArguments, UnknownField, UnknownMethod, UnknownType
+from .methods import FieldReader, Method, marks_of, resolve_hints
 from .options import Options, did_you_mean
 from .state import Field, Shape
 
@@ -33,7 +34,11 @@ class _TransientMarker:
 
 _TRANSIENT = _TransientMarker()
 Transient = Annotated[T, _TRANSIENT]
-"""``cache: Transient[dict[str, int]] = {}``: memory of one activation, never journaled, of any type."""
+"""``cache: Transient[dict[str, int]] = {}``: memory of one activation, of any type and never journaled.
+
+It is gone when the object hibernates, moves or crashes, and a turn that is rolled back leaves it as it is. A default that is a
+list, dict or set is copied (not deeply) for each activation; without one it is ``None``. Fill it in ``on_thaw``.
+"""
 
 
 class Definition:
@@ -58,6 +63,7 @@ class Definition:
         self._by_function: dict[Callable[..., Any], Method] = {}
         self._readers: dict[str, Method] = {}
         self._namespace = namespace
+        self._reserved = reserved
         self._read_annotations(reserved)
         self._read_methods(reserved)
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
@@ -123,20 +129,24 @@ class Definition:
         if method is not None:
             return method
         function = self._functions.get(name)
-        if function is None:
-            why = " (it is a field: read it with get)" if name in self.shape else did_you_mean(name, self.method_names())
-            raise UnknownMethod(self.cls.__name__, name, why)
-        if name in self.HOOKS:
-            raise UnknownMethod(self.cls.__name__, name, ": it is a hook, which the runtime calls")
-        if name.startswith("_"):
-            raise UnknownMethod(self.cls.__name__, name, ": a name that starts with an underscore is private to the object")
+        if name in self.shape:
+            raise UnknownMethod(self.cls.__name__, name, " (it is a field: read it with get)")
+        why = self._why_not(name)
+        if function is None or why:
+            raise UnknownMethod(self.cls.__name__, name, why or did_you_mean(name, self.method_names()))
         method = self._methods[name] = Method(self.cls.__name__, function, self._namespace)
         return method
 
     def method_of(self, function: Callable[..., Any]) -> Method:
-        """The method that a function of the class, or of a base of it, names; raises ``UnknownMethod``."""
-        method = self._by_function.get(function)
+        """The method that a function of the class, or of a base of it, names; raises ``UnknownMethod``, or
+        ``InvalidArguments`` for what is no function at all."""
+        try:
+            method = self._by_function.get(function)
+        except TypeError:  # it has no hash
+            method = None
         if method is None:
+            if not callable(function):
+                raise InvalidArguments(f"{function!r:.80} is no method: pass a method of {self.cls.__name__} or its name.")
             name = getattr(function, "__name__", None)
             if name is None or not any(vars(base).get(name) is function for base in self.cls.__mro__):
                 raise UnknownMethod(
@@ -160,9 +170,45 @@ class Definition:
                 raise UnknownField(self.cls.__name__, name, ": it is a method that may change state; use call, or mark it @query")
         else:
             known = [*self.shape, *(name for name in self.method_names() if self.method(name).query)]
-            raise UnknownField(self.cls.__name__, name, did_you_mean(name, known))
+            raise UnknownField(self.cls.__name__, name, self._why_not(name) or did_you_mean(name, known))
         self._readers[name] = reader
         return reader
+
+    def _why_not(self, name: str) -> str:
+        """Why a name that the class may well have is neither a method to call nor a query to read; empty if it may be one."""
+        if name in self.HOOKS:
+            return ": it is the name of a hook, which the runtime calls"
+        if name in self.transients:
+            return ": it is Transient, and only the object's own methods see it"
+        if name in self._reserved:
+            return ": it belongs to DurableObject, and is for the object's own methods" if hasattr(self.cls, name) else ""
+        if name.startswith("_"):
+            return ": a name that starts with an underscore is private to the object"
+        found = inspect.getattr_static(self.cls, name, None)
+        if isinstance(found, property | functools.cached_property):
+            return ": it is a property: make it a @query method"
+        if isinstance(found, classmethod | staticmethod):
+            return f": it is a {type(found).__name__}: only a plain method, with self, can be called"
+        return ""
+
+    def not_of_a_ref(self, name: str, own: Iterable[str]) -> str:
+        """What a ref says of an attribute that it does not have, ``own`` being those that it has."""
+        hint = self._how_to_reach(name)
+        if hint:
+            return f": {hint}"
+        close = did_you_mean(name, [*own, *self.shape, *self.method_names()])
+        meant = close.partition("'")[2].rpartition("'")[0]
+        hint = self._how_to_reach(meant)
+        return f"{close[:-1]} {hint})" if hint else close
+
+    def _how_to_reach(self, name: str) -> str:
+        if name in self.shape and not name.startswith("_"):
+            return f"it is a field: write ref.get({name!r}) or await ref.aget({name!r})"
+        if name in self._functions and not self._why_not(name):
+            if marks_of(self._functions[name]).query:
+                return f"it is a @query: write ref.get({name!r}, …) or await ref.aget({name!r}, …)"
+            return f"it is a method: write ref.call({name!r}, …) or await ref.acall({name!r}, …)"
+        return self._why_not(name).removeprefix(": ")
 
     def stored_method(self, name: str) -> Method | None:
         """The method a journal row names, or ``None`` where this code no longer has it."""

@@ -88,12 +88,12 @@ class DurableObject:
 
     @property
     def key(self) -> str:
-        """The object's key."""
+        """The object's key: its parts, escaped and joined by ``/``; ``-`` for a singleton."""
         return self._jido.name[1]
 
     @property
     def key_parts(self) -> tuple[str, ...]:
-        """The key's parts, unescaped."""
+        """The key's parts as strings, unescaped; empty for a singleton."""
         return () if self._jido.definition.options.key == () else keys.split(self._jido.name[1])
 
     @property
@@ -103,16 +103,18 @@ class DurableObject:
 
     @property
     def seq(self) -> int:
-        """How many turns are in the object's journal, finished ones of this process included."""
+        """How many turns are in the object's journal, finished ones that are not yet committed included, the open one not; 0
+        for an object that does not exist. A turn that writes no row does not count."""
         return self._jido.seq
 
     @property
     def turn(self) -> TurnInfo:
-        """The call that is being executed; raises ``StateError`` outside a turn."""
+        """The call that is being executed, frozen (``TurnInfo``); raises ``StateError`` outside a turn."""
         return self._jido.turn_now().info()
 
     def now(self) -> datetime:
-        """The time of this turn, aware, in UTC; constant within the turn."""
+        """The time of this turn by this process's clock: an aware ``datetime`` in UTC, constant within the turn, and the one in
+        its journal row. Raises ``StateError`` outside a turn."""
         return self._jido.turn_now().now
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -15,7 +15,8 @@ def _message(error: BaseException, args: tuple[object, ...]) -> str:
     template = inspect.cleandoc(type(error).__doc__ or type(error).__name__)
     try:
         return " ".join(template.format(*args).split("\n"))
-    except (IndexError, KeyError, ValueError):
+    except Exception:
+        # A template may ask its arguments for anything ({0.name}), and an error that cannot be printed hides another one.
         return f"{template} {args!r}" if args else template
 
 
@@ -74,6 +75,10 @@ class UnknownMethod(JidoError, AttributeError):
 
 class UnknownField(JidoError, AttributeError):
     """{0} has no field or query {1!r}{2}."""
+
+
+class UnknownAttribute(JidoError, AttributeError):
+    """The ref {0!r} has no attribute {1!r}{2}."""
 
 
 class InvalidArguments(JidoError, TypeError):

@@ -16,18 +16,32 @@ from .limits import KEY_BYTES
 SEPARATOR = "/"
 
 
+_ANYTHING_ELSE = "use a string, an integer, a UUID or a saved model instance."
+
+
 def _part(part: object) -> str:
-    if isinstance(part, str):
+    if type(part) is str:
         return part
+    if isinstance(part, str):
+        # A subclass, or something lazy that says it is a str: a key is the plain text.
+        return str.__str__(part) if issubclass(type(part), str) else str(part)
     if isinstance(part, bool) or part is None:
-        raise InvalidKey(f"{part!r} cannot be part of a key: use a string, an integer, a UUID or a saved model instance.")
+        raise InvalidKey(f"{part!r} cannot be part of a key: {_ANYTHING_ELSE}")
     if isinstance(part, int | UUID):
         return str(part)
     if hasattr(part, "_meta") and hasattr(part, "pk"):
         if part.pk is None:
             raise InvalidKey(f"{part!r} has no primary key yet: save it before it names an object.")
         return str(part.pk)
-    raise InvalidKey(f"A {type(part).__name__} cannot be part of a key: use a string, an integer, a UUID or a saved model instance.")
+    # What is lazy (`request.user`) has another type than what it stands for; its class is that one's.
+    name = part.__class__.__name__
+    which = f"{'An' if name[0] in 'AEIOUaeiou' else 'A'} {name} cannot be part of a key"
+    if getattr(part, "is_anonymous", None) is True:
+        raise InvalidKey(
+            f"{which}: nobody is logged in. Require a login before (login_required), or choose another key for visitors, "
+            f"such as request.session.session_key."
+        )
+    raise InvalidKey(f"{which}: {_ANYTHING_ELSE}")
 
 
 def escape(part: str) -> str:

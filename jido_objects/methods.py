@@ -11,8 +11,8 @@ from hashlib import blake2b
 from typing import Any
 
 from .codec import Kind, kind_of
-from .codec.kinds import to_sorted_json
-from .errors import DefinitionError, InvalidArguments
+from .codec.kinds import to_json, to_sorted_json
+from .errors import DefinitionError, InvalidArguments, InvalidValue
 from .options import did_you_mean
 from .state import Field
 
@@ -35,6 +35,8 @@ def marks_of(function: Callable[..., Any]) -> Marks:
 
 
 _REQUIRED: Any = inspect.Parameter.empty
+_SCALARS = frozenset({str, int, bool, float, type(None)})
+_CONTAINERS = frozenset({list, dict, set})
 
 
 class Method:
@@ -42,6 +44,8 @@ class Method:
 
     __slots__ = (
         "_defaulted",
+        "_encoded_defaults",
+        "_keywords",
         "_native",
         "_plain",
         "_prefix",
@@ -92,22 +96,25 @@ class Method:
         for parameter in parameters:
             where = f"{self.label}({parameter.name})"
             kind = kind_of(hints.get(parameter.name, Any), where=where, state=False)
+            default = _own_default(kind, parameter.default, where)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.variadic = kind
             elif parameter.kind is parameter.VAR_KEYWORD:
                 self.variadic_named = kind
             elif parameter.kind is parameter.KEYWORD_ONLY:
-                self.named[parameter.name] = (kind, parameter.default)
+                self.named[parameter.name] = (kind, default)
             else:
                 self.names.append("" if parameter.kind is parameter.POSITIONAL_ONLY else parameter.name)
                 self.kinds.append(kind)
                 self.wheres.append(where)
-                self.defaults.append(parameter.default)
+                self.defaults.append(default)
         self.positional = len(self.names)
         self.required = sum(default is _REQUIRED for default in self.defaults)
         kinds = [*self.kinds, *(kind for kind, _ in self.named.values()), self.variadic, self.variadic_named]
         self.mutable = any(kind is not None and kind.mutable for kind in kinds)
         """Whether an argument can be changed by the method, and so must be copied for each run."""
+        self._keywords = frozenset(filter(None, (*self.names, *self.named)))
+        self._encoded_defaults: dict[int | str, str] = {}
         self._plain = self.variadic is None and self.variadic_named is None and not self.named
         self._native = self._plain and all(kind.native and not kind.unordered for kind in self.kinds)
         self._prefix = f"{self.name}\0".encode()
@@ -116,9 +123,7 @@ class Method:
         for given in range(self.positional - 1, self.required - 1, -1):
             if self.kinds[given].mutable:
                 break
-            value = self.defaults[given]
-            value = value if value is None else self.kinds[given].copy(value, self.wheres[given])
-            self._defaulted[given] = (value, *self._defaulted[given + 1])
+            self._defaulted[given] = (self.defaults[given], *self._defaulted[given + 1])
         self.result = kind_of(hints.get("return", Any), where=f"{self.label}()", state=False)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -136,6 +141,11 @@ class Method:
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         rest = dict(kwargs)
+        if self.variadic_named is None:
+            for name in rest:
+                # Before what is missing: a misspelled name is the reason why another one is.
+                if name not in self._keywords:
+                    raise self._misfit(f"there is no parameter {name!r}{did_you_mean(name, self._keywords)}")
         bound: list[Any] = []
         missing: list[str] = []
         for position, (name, kind, where, default) in enumerate(zip(self.names, self.kinds, self.wheres, self.defaults, strict=True)):
@@ -167,10 +177,6 @@ class Method:
                 named[name] = default if default is None else kind.copy(default, f"{self.label}({name})")
         if missing:
             raise self._misfit(f"{', '.join(map(repr, missing))} {'is' if len(missing) == 1 else 'are'} missing")
-        if rest and self.variadic_named is None:
-            name = next(iter(rest))
-            known = [name for name in (*self.names, *self.named) if name]
-            raise self._misfit(f"there is no parameter {name!r}{did_you_mean(name, known)}")
         for name in sorted(rest):
             named[name] = typing.cast(Kind, self.variadic_named).copy(rest[name], f"{self.label}({name})")
         return tuple(bound), named
@@ -183,22 +189,73 @@ class Method:
         return InvalidArguments(f"{self.label}{own}: {what}.")
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """JSON of bound arguments, in the one form that equal arguments share: keys and sets sorted."""
+        """What bound arguments say, in the one form that equal arguments share: for the digest and the message limit.
+
+        A JSON array of the positional ones, and after it, where there are any, a JSON object of those given by name; keys
+        and sets sorted. Arguments at the end that equal their default, and named ones that do, are left out: so a call is
+        the same one to code that has since got another parameter with a default.
+        """
+        given = len(args)
+        if self.required < given <= self.positional:
+            given = self._given(args)
+            args = args[:given]
         if self._native:
             return to_sorted_json(args)
-        parts = [kind.encode_canonical(value) if value is not None else "null" for kind, value in zip(self.kinds, args, strict=False)]
-        if len(args) > self.positional and self.variadic is not None:
+        parts = [_canonical(kind, value) for kind, value in zip(self.kinds, args, strict=False)]
+        if given > self.positional and self.variadic is not None:
             parts.extend(self.variadic.encode_canonical(value) for value in args[self.positional :])
+        encoded = f"[{','.join(parts)}]"
         if kwargs:
-            kinds = {name: kind for name, (kind, _) in self.named.items()}
-            for name, value in kwargs.items():
-                kind = kinds.get(name) or typing.cast(Kind, self.variadic_named)
-                parts.append(f'{{"{name}":{kind.encode_canonical(value) if value is not None else "null"}}}')
-        return f"[{','.join(parts)}]".encode()
+            words = []
+            for name, value in sorted(kwargs.items()):
+                kind, default = self.named.get(name) or (typing.cast(Kind, self.variadic_named), _REQUIRED)
+                if default is _REQUIRED or not self._is_default(name, kind, value, default):
+                    words.append(f"{to_json(name).decode()}:{_canonical(kind, value)}")
+            if words:
+                encoded += f"{{{','.join(words)}}}"
+        return encoded.encode()
+
+    def _given(self, args: tuple[Any, ...]) -> int:
+        """How many of the positional arguments must be named, the others being what they are by default."""
+        given = len(args)
+        while given > self.required:
+            position = given - 1
+            value, default = args[position], self.defaults[position]
+            if value is not default and not self._is_default(position, self.kinds[position], value, default):
+                break
+            given = position
+        return given
+
+    def _is_default(self, place: int | str, kind: Kind, value: Any, default: Any) -> bool:
+        """Whether a value is the default by its canonical JSON: `1` and `True` are equal in Python, and not the same."""
+        cls = type(value)
+        if cls in _SCALARS and value != default:
+            return False
+        if cls in _CONTAINERS and cls is type(default) and not (value and default):
+            return not value and not default
+        encoded = self._encoded_defaults.get(place)
+        if encoded is None:
+            encoded = self._encoded_defaults[place] = _canonical(kind, default)
+        return _canonical(kind, value) == encoded
 
     def digest(self, encoded: bytes) -> int:
         """64 bits that tell this call's method and arguments from another's."""
         return int.from_bytes(blake2b(self._prefix + encoded, digest_size=8).digest(), "big", signed=True)
+
+
+def _own_default(kind: Kind, default: Any, where: str) -> Any:
+    """A private copy of a default: the class may hand out its own container."""
+    # None is the class's own word (`buyer: str = None`): it is not held to the annotation.
+    if default is _REQUIRED or default is None:
+        return default
+    try:
+        return kind.copy(default, where)
+    except InvalidValue as error:
+        raise DefinitionError(f"The default of {error}") from None
+
+
+def _canonical(kind: Kind, value: Any) -> str:
+    return "null" if value is None else kind.encode_canonical(value)
 
 
 class FieldReader(Method):

@@ -13,30 +13,40 @@ from .errors import DefinitionError
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``class Meta`` of an object type. Seconds, bytes and counts."""
+    """``class Meta`` of an object type. Seconds, bytes and counts; what cannot be raises ``DefinitionError`` with the class."""
 
     label: str = ""
+    """The type's label in the database; ``app_label.ClassName`` if empty."""
     key: tuple[str, ...] | None = None
     """Names of the key's parts; ``()`` is a singleton; ``None`` leaves the parts open."""
     kind: str = "durable"
+    """The only kind there is."""
     version: int = 1
+    """Version of the state's shape, from 1; objects that newer code has written raise ``NewerVersion``."""
     aliases: tuple[str, ...] = ()
     idle_seconds: float = limits.IDLE_SECONDS
+    """Seconds without a call after which an object leaves memory."""
     turn_timeout: float = limits.TURN_TIMEOUT
+    """Seconds that an ``async def`` turn may take; past it, ``TurnTimeout``."""
     snapshot_every: int = limits.SNAPSHOT_EVERY
+    """Turns after which a snapshot is due."""
     max_mailbox: int = limits.MAILBOX
+    """Calls that may wait for one object; past it, ``Overloaded``."""
     max_state_bytes: int = limits.STATE_BYTES
+    """Bytes of the encoded state; past it, ``StateTooLarge``."""
     retention: float | None = None
     expires: float | None = None
     index: tuple[str, ...] = ()
     region: str | None = None
     abstract: bool = False
+    """A base class only: no type of its own."""
 
     @classmethod
     def read(cls, owner: str, meta: type | None, inherited: Options | None = None) -> Options:
         """Check a ``class Meta`` and return its options; raises ``DefinitionError``.
 
-        What it does not set is as in the base class, except for what names one type: label, aliases and abstract.
+        What it does not set is as in the base class, except for what names one type, label, aliases and abstract: those
+        are its own even where it is a ``class Meta(Base.Meta)``.
         """
         base = cls() if inherited is None else replace(inherited, label="", aliases=(), abstract=False)
         if meta is None:
@@ -44,6 +54,9 @@ class Options:
         given: dict[str, Any] = {}
         for one in reversed(meta.__mro__[:-1]):
             given.update((name, value) for name, value in vars(one).items() if not name.startswith("__"))
+        for name in ("label", "aliases", "abstract"):
+            if name not in vars(meta):
+                given.pop(name, None)
         known = cls.__slots__
         for name in given:
             if name not in known:

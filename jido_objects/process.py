@@ -349,7 +349,11 @@ _parents: list[Process] = []
 
 
 def current() -> Process:
-    """The process's runtime, started on first use."""
+    """The process's runtime, started on first use: a thread with an event loop; in a forked child, one of its own.
+
+    Raises ``ConfigurationError`` where Django is not set up, a setting is wrong or gevent has patched threading, and
+    ``HostStopped`` in a process that is about to end. The database is first asked for by the first call.
+    """
     global _process
     process = _process
     if process is not None and process.pid == os.getpid() and not process.stopped:
@@ -368,14 +372,18 @@ def current() -> Process:
 
 
 def stop() -> None:
-    """Stop this process's runtime if it runs. The next call starts a new one."""
+    """Stop this process's runtime if it runs: turns are finished, what is finished is written, and the objects are free for
+    others at once. Blocks until that is done, at most 8 seconds for each of its threads. Calls that still wait then get
+    ``HostStopped``, or ``OutcomeUnknown`` where their row was on its way. The next call starts a new runtime. Idempotent;
+    raises ``ConfigurationError`` inside a turn.
+    """
     process = _process
     if process is not None:
         process.stop()
 
 
 def running() -> Process | None:
-    """The process's runtime if it has been started."""
+    """The process's runtime if it has been started here and not stopped, else ``None``. Starts nothing and raises nothing."""
     process = _process
     return process if process is not None and process.pid == os.getpid() and not process.stopped else None
 

@@ -7,13 +7,15 @@ the surface installs here (``route_with``), so that this floor knows neither pro
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from . import codec, ids, keys
-from .errors import ConfigurationError, InvalidArguments
+from .errors import ConfigurationError, InvalidArguments, UnknownAttribute
 from .limits import KEY_BYTES, is_positive
+from .options import did_you_mean
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -26,15 +28,45 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What ``using`` sets. ``timeout`` in seconds."""
+    """What ``using`` sets."""
 
     timeout: float | None = None
+    """Seconds for the whole call; ``None``: 30."""
     call_id: str | None = None
+    """The caller's own id; ``None``: a new one is generated for each call."""
     user: int | str | None = None
+    """Primary key of the user; ``None``: nobody, in a turn the user of the turn's call."""
     confirmed: bool = False
+    """Whether a read asks the database if this process is still the owner."""
 
 
 _DEFAULT = CallOptions()
+OPTIONS = tuple(field.name for field in fields(CallOptions))
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+_UNCHANGED: Any = _Unchanged()
+
+
+def _named_options(using: Callable[P, R]) -> Callable[P, R]:
+    """Refuse an option that does not exist by an error of the tree, and leave the signature to the type checkers."""
+
+    @wraps(using)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1:
+            raise InvalidArguments(f"{args[0]!r}.using takes its options by name: using(timeout={args[1]!r}).")
+        for name in kwargs:
+            if name not in OPTIONS:
+                raise InvalidArguments(
+                    f"{args[0]!r}.using has no option {name!r}{did_you_mean(name, OPTIONS)}. Its options are {', '.join(OPTIONS)}."
+                )
+        return using(*args, **kwargs)
+
+    return checked
 
 
 class Router(Protocol):
@@ -87,10 +119,13 @@ class Ref(Generic[T]):
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a method and wait for its result. In a running event loop it raises ``BlockingCall``: use ``acall``.
+        """Call a method, by its name or by the function, and wait for its result.
 
-        Raises what the method refused with (``ObjectException``), ``CallFailed`` for any other exception of it, and the
-        errors of ``jido_objects.errors``, each of which says whether the call was applied.
+        It waits for 30 seconds, or ``using(timeout=…)``. In a running event loop and inside a turn it raises ``BlockingCall``:
+        use ``acall``. Before anything runs, ``UnknownMethod``, ``InvalidArguments`` and ``InvalidValue`` say what is wrong with
+        the call. Then it raises what the method refused with (an ``ObjectException``), ``CallFailed`` for any other exception
+        of it, and the errors of ``jido_objects.errors`` (``Overloaded``, ``CallTimeout``, ``OwnedElsewhere``, …), each of which
+        says whether the call was applied (``applied``), and whether it may be sent again (``retryable``).
         """
         return _router().call(self, self._method(method), args, kwargs)
 
@@ -101,7 +136,9 @@ class Ref(Generic[T]):
     @overload
     async def acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     async def acall(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """``call`` for async code, on any event loop."""
+        """``call`` for async code: awaits the result on any event loop, inside a turn too. Raises what ``call`` raises, besides
+        ``BlockingCall``, and ``ReentrantCall`` where the call could never start. Cancelled, a call that has not started is
+        withdrawn; one that has started goes on."""
         return await _router().acall(self, self._method(method), args, kwargs)
 
     @overload
@@ -111,7 +148,8 @@ class Ref(Generic[T]):
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
         """Hand a call over and return its id without waiting. It runs at most once, and not at all if this process dies first.
 
-        Inside ``transaction.atomic()`` it leaves on commit; inside a turn, with the turn's commit. Its errors are logged.
+        Inside ``transaction.atomic()`` on the objects' database it leaves on commit; inside a turn, with the turn's commit. Its
+        errors are logged (``jido_objects.router``); what is wrong with its arguments is raised here.
         """
         return _router().cast(self, self._method(method), args, kwargs)
 
@@ -120,55 +158,70 @@ class Ref(Generic[T]):
     @overload
     async def acast(self, method: str, /, *args: Any, **kwargs: Any) -> str: ...
     async def acast(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
-        """``cast`` for async code."""
+        """``cast`` for async code: returns the call's id and raises what ``cast`` raises."""
         return _router().cast(self, self._method(method), args, kwargs)
 
     def get(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Read a declared field, or a ``@query`` with its arguments. Never creates the object."""
+        """Read a declared field, or a ``@query`` with its arguments; blocks as ``call`` does. Never creates the object: one that
+        does not exist answers from its defaults. Raises ``UnknownField``, and what ``call`` raises."""
         return _router().call(self, self.definition.reader(name), args, kwargs)
 
     async def aget(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """``get`` for async code."""
+        """``get`` for async code; raises what ``acall`` and ``get`` raise."""
         return await _router().acall(self, self.definition.reader(name), args, kwargs)
 
+    @_named_options
     def using(
-        self, *, timeout: float | None = None, call_id: str | None = None, user: object = None, confirmed: bool | None = None
+        self,
+        *,
+        timeout: float | None = _UNCHANGED,
+        call_id: str | None = _UNCHANGED,
+        user: object = _UNCHANGED,
+        confirmed: bool | None = _UNCHANGED,
     ) -> Ref[T]:
-        """The same ref with options for its calls.
+        """The same ref with options for its calls: what is not given stays, ``None`` resets to the default.
 
-        ``timeout`` (seconds) bounds the whole call. ``call_id`` makes it idempotent: the same id returns the recorded
-        result instead of running again. ``user`` (a model instance or its pk) is what ``self.turn.user_id`` tells the
-        method. ``confirmed`` makes a read ask the database whether this owner is still the owner.
+        ``timeout`` (seconds, a number above zero; default 30) bounds the whole call. ``call_id`` (text of 1 to 200 bytes;
+        default: a new one for each call) makes it idempotent: the same id returns the recorded result instead of running
+        again. ``user`` (a model instance or its pk; default: none, in a turn the user of the turn's call) is what
+        ``self.turn.user_id`` tells the method. ``confirmed`` (default ``False``) makes a read ask the database whether this
+        owner is still the owner. Raises ``InvalidArguments``, also for an option that does not exist.
         """
         options = self.options
-        if timeout is not None:
-            if not is_positive(timeout):
+        if timeout is not _UNCHANGED:
+            if timeout is not None and not is_positive(timeout):
                 raise InvalidArguments(f"timeout is a number of seconds above zero, not {timeout!r}.")
-            options = replace(options, timeout=float(timeout))
-        if call_id is not None:
-            options = replace(options, call_id=ids.check(call_id))
-        if user is not None:
+            options = replace(options, timeout=None if timeout is None else float(timeout))
+        if call_id is not _UNCHANGED:
+            options = replace(options, call_id=None if call_id is None else _call_id(call_id))
+        if user is not _UNCHANGED:
             options = replace(options, user=_user_id(user))
-        if confirmed is not None:
+        if confirmed is not _UNCHANGED:
             options = replace(options, confirmed=bool(confirmed))
         return Ref(self.definition, self.key, options)
 
     # -------------------------------------------------------------------------------------------- looking, without waking it
 
     def peek(self) -> dict[str, Any] | None:
-        """The last committed state as a plain dict, or ``None`` if the object does not exist."""
+        """The last committed state as a plain dict of fields, or ``None`` if the object does not exist.
+
+        Reads the database, from any process, and does not wake the object. Blocks for 30 seconds at most, or
+        ``using(timeout=…)``; raises ``BlockingCall`` in a running event loop, ``StoreUnavailable`` where the database does not
+        answer, ``CorruptObject`` and ``NewerVersion`` where the state cannot be read.
+        """
         return _router().peek(self)
 
     async def apeek(self) -> dict[str, Any] | None:
-        """``peek`` for async code."""
+        """``peek`` for async code; raises what ``peek`` raises, besides ``BlockingCall``."""
         return await _router().apeek(self)
 
     def exists(self) -> bool:
-        """Whether the object has been created by a committed write."""
+        """Whether the object has been created by a committed write. Reads the database and blocks as ``peek`` does; raises
+        ``BlockingCall`` and ``StoreUnavailable``."""
         return _router().exists(self)
 
     async def aexists(self) -> bool:
-        """``exists`` for async code."""
+        """``exists`` for async code; raises ``StoreUnavailable``."""
         return await _router().aexists(self)
 
     # -------------------------------------------------------------------------------------------- identity
@@ -180,7 +233,7 @@ class Ref(Generic[T]):
 
     @property
     def key_parts(self) -> tuple[str, ...]:
-        """The key's parts, unescaped."""
+        """The key's parts as strings, unescaped; empty for a singleton."""
         return () if self.definition.options.key == () else keys.split(self.key)
 
     def _method(self, method: str | Callable[..., Any]) -> Method:
@@ -195,14 +248,32 @@ class Ref(Generic[T]):
     def __repr__(self) -> str:
         return f"{self.definition.cls.__name__}.at({', '.join(map(repr, self.key_parts))})"
 
+    if not TYPE_CHECKING:  # a type checker must know it for what it is: an attribute that is not there
+
+        def __getattr__(self, name: str) -> Any:
+            # Protocols (copying, pickling, typing, shells) ask for private names, and want a plain no.
+            if name.startswith("_") or name in Ref.__slots__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            own = [name for name in dir(Ref) if not name.startswith("_")]
+            raise UnknownAttribute(self, name, self.definition.not_of_a_ref(name, own))
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ref_of, (self.definition.label, self.key)
+        changed = {name: value for name in OPTIONS if (value := getattr(self.options, name)) != getattr(_DEFAULT, name)}
+        return _ref_of, (self.definition.label, self.key, changed) if changed else (self.definition.label, self.key)
 
 
-def _ref_of(label: str, key: str) -> Ref[Any]:
+def _ref_of(label: str, key: str, options: dict[str, Any] | None = None) -> Ref[Any]:
     from .definition import Definition
 
-    return Ref(Definition.of(label), key)
+    # Options that this code does not know were set by newer code: they said nothing that it could do.
+    known = {name: value for name, value in (options or {}).items() if name in OPTIONS}
+    return Ref(Definition.of(label), key, CallOptions(**known) if known else _DEFAULT)
+
+
+def _call_id(call_id: object) -> str:
+    if not isinstance(call_id, str):
+        raise InvalidArguments(f"A call_id is text, not {call_id!r}: write str(…) around it.")
+    return ids.check(call_id)
 
 
 def _user_id(user: object) -> int | str | None:

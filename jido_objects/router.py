@@ -233,9 +233,15 @@ class Router:
             here.withdraw(call)
             if not reply.wait(GRACE):
                 raise CallTimeout(str(call), timeout, call.call_id, call_id=call.call_id)
-        if reply.error is not None:
-            raise reply.error
-        return reply.result
+        error = reply.error
+        if error is None:
+            return reply.result
+        try:
+            raise error
+        finally:
+            # The error's traceback holds this frame, and the frame held the error: such a cycle for every refusal would feed
+            # the collector, whose pauses stop every object of the process.
+            del call, reply, error
 
     async def acall(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         here = process.current()
@@ -266,6 +272,8 @@ class Router:
                 timer.cancel()
             elif caller is not None:
                 caller.forget(call)
+            # As in ``call``: no cycle of error, frame and future.
+            del call, future, timer
 
     def _caller(self, loop: asyncio.AbstractEventLoop, here: Process) -> CallerLoop:
         caller = self._callers.get(loop)
@@ -327,7 +335,7 @@ class Router:
                 timeout = above.deadline - now
             call.chain = (*above.chain, above.name)
             call.root = above.root
-            call.user = options.user or above.user
+            call.user = above.user if options.user is None else options.user
             if options.call_id is None and method.recorded:
                 call.derived = True
                 call.own_id = not ids.is_generated(call_id)
@@ -345,7 +353,8 @@ class Router:
             raise BlockingCall(
                 f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
                 f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
-                f"cast (it leaves on commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
+                f"cast (it leaves on commit), or use send. Where ATOMIC_REQUESTS made the transaction, decorate the view with "
+                f"@transaction.non_atomic_requests. In tests use TransactionTestCase or django_db(transaction=True)."
             )
 
     # -------------------------------------------------------------------------------------------- looking

@@ -9,6 +9,7 @@ border and never later. Nothing is coerced besides ``int`` to ``float`` and to `
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from types import CoroutineType
 from typing import Any, Final, get_origin
 
 import msgspec
@@ -92,6 +93,14 @@ def describe(value: object) -> str:
 def misfit(value: object, name: str, hint: str = "") -> Refused:
     """The refusal of a value that is not of the type that ``name`` names."""
     cls = type(value)
+    if isinstance(value, CoroutineType):
+        refused = Refused(
+            f"expected {name}, got a coroutine; nobody awaited it: write await before it, or, where it is what a decorated "
+            f"`async def` method returned, let the decorator use functools.wraps on an `async def` of its own that awaits the method"
+        )
+        # Nobody will: left to be collected, it would warn a second time, and far from here.
+        value.close()
+        return refused
     if hasattr(cls, "_meta"):
         hint = "; store its primary key"
     elif hasattr(cls, "as_manager"):

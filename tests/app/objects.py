@@ -171,6 +171,19 @@ class Chain(DurableObject):
     def meet_back(self) -> str:
         return "met"
 
+    async def wait_and_meet(self, waiting: int, *others: str) -> list[str]:
+        """Call the others, all at once, as soon as that many calls wait for this object."""
+        while len(self._jido.mailbox) < waiting:
+            await asyncio.sleep(0.001)
+        met = await asyncio.gather(*(Chain.at(other).acall(Chain.meet_back) for other in others), return_exceptions=True)
+        return [f"refused: {answer}" if isinstance(answer, ReentrantCall) else str(answer) for answer in met]
+
+    async def pass_on(self, *path: str) -> str:
+        """``meet_back`` of the last of a path, each calling the next."""
+        if not path:
+            return "met"
+        return await Chain.at(path[0]).acall(Chain.pass_on, *path[1:])
+
     async def ask(self, counter: Ref[Counter]) -> int:
         return await counter.acall(Counter.add, 1)
 

@@ -2,16 +2,19 @@
 
 *Pauses* (P4): the owner freezes before, during or after a statement while another process takes its objects over and writes.
 *Commits held* (P5): nobody may see anything of a turn while its commit is held, and nothing after it failed. *Failovers* (P7):
-how long until another process answers.
+how long until another process answers; *silences*, the same where only a lease tells.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from contextlib import AsyncExitStack
 from typing import Any
+
+from jido_objects.limits import LEASE_SECONDS
 
 from . import checks
 from .clients import Attempt, History
@@ -23,9 +26,10 @@ from .report import Report
 
 
 class Episodes:
-    """Two hosts, one history, one report."""
+    """Two hosts or more, one history, one report."""
 
     title = "episodes"
+    names: tuple[str, ...] = ("a", "b")
 
     def __init__(self, database: Database, seed: int, *, lease: float = 0.6, mutant: str | None = None) -> None:
         self.database = database
@@ -33,13 +37,14 @@ class Episodes:
         self.rng = random.Random(seed)
         self.history = History()
         self.report = Report(self.title, database.vendor, seed)
-        self.a, self.b = (HostProcess(name, database, lease, mutant) for name in ("a", "b"))
+        self.hosts = [HostProcess(name, database, lease, mutant) for name in self.names]
+        self.a, self.b = self.hosts[:2]
         self._made = 0
 
     async def run(self, count: int) -> Report:
         started = time.monotonic()
         try:
-            await asyncio.gather(self.a.start(), self.b.start())
+            await asyncio.gather(*(host.start() for host in self.hosts))
             await self.prepare()
             for number in range(count):
                 await self.episode(number)
@@ -50,13 +55,13 @@ class Episodes:
             for text in self.history.odd[:20]:
                 self.report.violate("P1", f"an error that no fault explains: {text}")
         except TimeoutError as error:
-            logs = "".join(f"\n--- the log of {host.name} ends with\n{host.log_text(2500)}" for host in (self.a, self.b))
+            logs = "".join(f"\n--- the log of {host.name} ends with\n{host.log_text(2500)}" for host in self.hosts)
             self.report.violate("P7", f"no progress: {error}{logs}")
         finally:
-            for host in (self.a, self.b):
+            for host in self.hosts:
                 await host.close()
         self.report.counts = self.history.counts
-        for host in (self.a, self.b):
+        for host in self.hosts:
             self.report.points += host.struck
         self.report.elapsed = time.monotonic() - started
         return self.report
@@ -362,36 +367,102 @@ class Failovers(Episodes):
     """``kill -9`` the owner of a hot key: how long until another process of this machine answers."""
 
     title = "failovers"
-    LIMIT = 1.5
+    # A third, which starts again while the other two fail over.
+    names = ("a", "b", "c")
+    EVENT = "another process answers after kill -9"
+
+    def __init__(self, database: Database, seed: int, *, lease: float = LEASE_SECONDS, mutant: str | None = None) -> None:
+        # The default lease, which is longer than the limit: who waits for it is too late.
+        super().__init__(database, seed, lease=lease, mutant=mutant)
 
     async def prepare(self) -> None:
-        await asyncio.gather(
-            self.insist(self.a, "warm-a", "put", [1], self.call_id()), self.insist(self.b, "warm-b", "put", [1], self.call_id())
-        )
+        await asyncio.gather(*(self._warm(host) for host in self.hosts))
         self.times: list[float] = []
+        self._starting: dict[HostProcess, asyncio.Task[None]] = {}
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the p99 may take."""
+        return 1.5
+
+    async def _warm(self, host: HostProcess) -> None:
+        await self.insist(host, f"warm-{host.name}-{host.starts}", "put", [1], self.call_id())
+
+    async def _start_again(self, host: HostProcess) -> None:
+        await host.ended.wait()
+        await host.start()
+        await self._warm(host)
 
     async def episode(self, number: int) -> None:
-        owner, other = (self.a, self.b) if number % 2 else (self.b, self.a)
+        owner, other = (self.hosts[(number + place) % len(self.hosts)] for place in (0, 1))
+        for host in (owner, other):
+            if host in self._starting:
+                await self._starting.pop(host)
         key = f"hot-{number}"
         await self.insist(owner, key, "put", [number], self.call_id())
         streaming = [self.put(owner, key) for _ in range(20)]
         await streaming[0].wait(5)
-        owner.kill()
-        killed_at = time.monotonic()
+        began = time.monotonic()
+        await self.strike(number, owner)
         await self.insist(other, key, "put", [number], self.call_id())
-        self.times.append(time.monotonic() - killed_at)
-        self.report.worst("another process answers after kill -9", self.times[-1])
-        await owner.ended.wait()
+        self.times.append(time.monotonic() - began)
+        self.report.worst(self.EVENT, self.times[-1])
+        await self.recover(number, owner)
         for attempt in streaming:
             await self.insist(other, key, "put", [7], attempt.operation.id)
-        await owner.start()
+
+    async def strike(self, number: int, owner: HostProcess) -> None:
+        owner.kill()
         self.report.done["kills"] += 1
 
+    async def recover(self, number: int, owner: HostProcess) -> None:
+        self._starting[owner] = asyncio.create_task(self._start_again(owner))
+
     async def finish(self) -> None:
+        await asyncio.gather(*self._starting.values())
         ordered = sorted(self.times)
-        self.report.seconds["median"] = ordered[len(ordered) // 2]
-        if ordered[-1] > self.LIMIT:
-            self.report.violate("P7", f"after kill -9 another process answered after {ordered[-1]:.2f} s; the limit is {self.LIMIT} s")
+        p99 = ordered[math.ceil(len(ordered) * 0.99) - 1]
+        self.report.seconds |= {"median": ordered[len(ordered) // 2], "p99": p99}
+        if p99 > self.limit:
+            self.report.violate("P7", f"{self.EVENT} after {p99:.2f} s (p99); the limit is {self.limit} s")
 
 
-EPISODES: dict[str, type[Episodes]] = {"pauses": Pauses, "held": HeldCommits, "failovers": Failovers}
+class Silences(Failovers):
+    """The owner of a hot key is gone, and only its lease tells: it was killed on another machine, or its database does not
+    hear it any more."""
+
+    title = "silences"
+    EVENT = "another process answers"
+
+    def __init__(self, database: Database, seed: int, *, lease: float = 0.6, mutant: str | None = None) -> None:
+        super().__init__(database, seed, lease=lease, mutant=mutant or "strangers")
+
+    @property
+    def limit(self) -> float:
+        return self.lease + 2
+
+    async def _warm(self, host: HostProcess) -> None:
+        await super()._warm(host)
+        # A host that is younger than a lease does not bury others for their silence.
+        await asyncio.sleep(self.lease)
+
+    async def strike(self, number: int, owner: HostProcess) -> None:
+        if number % 2:
+            assert owner.proxy is not None
+            for direction in Direction:
+                await owner.proxy.set(direction, Flow.DROP)
+            self.report.done["cut off from the database"] += 1
+        else:
+            owner.kill()
+            self.report.done["killed"] += 1
+        self.report.done["deaths"] += 1
+
+    async def recover(self, number: int, owner: HostProcess) -> None:
+        if number % 2:
+            assert owner.proxy is not None
+            await owner.proxy.heal()
+        else:
+            await super().recover(number, owner)
+
+
+EPISODES: dict[str, type[Episodes]] = {"pauses": Pauses, "held": HeldCommits, "failovers": Failovers, "silences": Silences}

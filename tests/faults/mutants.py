@@ -45,3 +45,14 @@ def blind_trust() -> None:
 
 
 MUTANTS = {function.__name__: function for function in (early_answer, no_fence, forgotten_ids, blind_trust)}
+
+
+def strangers() -> None:
+    """No mutant: hosts on machines of their own, where only its lease tells that another one is dead."""
+    from jido_objects import process
+
+    process.proven_dead = lambda info: False
+
+
+VARIANTS = {strangers.__name__: strangers}
+"""Hosts that keep every promise, in another world."""

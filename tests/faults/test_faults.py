@@ -10,7 +10,7 @@ import pytest
 from tests import servers
 
 from .databases import Database, Databases
-from .episodes import Failovers, HeldCommits, Pauses
+from .episodes import Failovers, HeldCommits, Pauses, Silences
 from .hosts import HostProcess
 from .points import POINTS
 from .proxy import Direction, Flow, Proxy
@@ -58,7 +58,12 @@ class TestThePromisesHold:
 
     @both
     def test_another_process_answers_soon_after_a_kill(self, databases: Databases, vendor: str) -> None:
-        passed(asyncio.run(Failovers(databases.make(vendor), SEED).run(3)))
+        passed(asyncio.run(Failovers(databases.make(vendor), SEED).run(4)))
+
+    def test_another_process_answers_within_a_lease_where_nobody_sees_a_death(self, databases: Databases) -> None:
+        report = passed(asyncio.run(Silences(databases.make("postgresql"), SEED).run(4)))
+        # It was the lease that told.
+        assert report.seconds["median"] > 0.3
 
 
 class TestTheSupervisorCatches:
@@ -86,6 +91,11 @@ class TestTheSupervisorCatches:
         pauses.enough = pauses.caught  # type: ignore[method-assign]
         report = asyncio.run(pauses.run(20))
         assert any(says in text for text in report.violations)
+
+
+    def test_a_failover_that_waits_for_a_lease_though_the_death_can_be_seen(self, databases: Databases) -> None:
+        report = asyncio.run(Failovers(databases.make("postgresql"), SEED, mutant="strangers").run(2))
+        assert report.by_promise["P7"]
 
 
 class TestTheMeans:

@@ -138,9 +138,9 @@ def main() -> None:
 
     (wrap_postgresql if connection.vendor == "postgresql" else wrap_sqlite)(points)
     if len(sys.argv) > 4:
-        from tests.faults.mutants import MUTANTS
+        from tests.faults.mutants import MUTANTS, VARIANTS
 
-        MUTANTS[sys.argv[4]]()
+        (MUTANTS | VARIANTS)[sys.argv[4]]()
     asyncio.run(serve(descriptor, points))
     # Not the interpreter's way out: what a host leaves undone at its end is the business of another test.
     os._exit(0)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -152,6 +156,52 @@ class TestCalls:
 
 
 @pytest.mark.usefixtures("database")
+class TestGarbage:
+    """An error leaves by the frames that hold its call. Were they a cycle, every refusal of an overloaded object would feed the
+    collector of cycles, whose long pauses stop all other objects of the process."""
+
+    COUNT = 200
+
+    def test_errors_of_blocking_calls_are_no_cycles(self) -> None:
+        sale = Sale.at("a")
+        sale.call(Sale.reserve, "bob")
+
+        def refused() -> None:
+            for _ in range(self.COUNT):
+                with contextlib.suppress(SoldOut):
+                    sale.call(Sale.reserve, "ann", 101)
+
+        assert _garbage_of(refused) < self.COUNT
+
+    def test_errors_of_awaited_calls_are_no_cycles(self) -> None:
+        sale = Sale.at("a")
+        sale.call(Sale.reserve, "bob")
+
+        async def once() -> None:
+            with contextlib.suppress(SoldOut):
+                await sale.acall(Sale.reserve, "ann", 101)
+
+        async def refused() -> None:
+            for _ in range(self.COUNT):
+                await once()
+            await asyncio.gather(*(once() for _ in range(self.COUNT)))
+
+        assert _garbage_of(lambda: asyncio.run(refused())) < self.COUNT
+
+
+def _garbage_of(work: Callable[[], None]) -> int:
+    """How many objects only the collector of cycles could free."""
+    work()
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        return gc.collect()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("database")
 class TestIds:
     def test_the_same_id_runs_once(self) -> None:
         counter = Counter.at("a").using(call_id="order-42")
@@ -175,6 +225,25 @@ class TestIds:
         with pytest.raises(CallIdReused, match="'x'"):
             Counter.at("a").using(call_id="x").call(Counter.add, 2)
         assert Counter.at("b").using(call_id="x").call(Counter.add, 2) == 2
+
+    def test_a_parameter_with_a_default_that_a_deploy_added_changes_no_call(self) -> None:
+        counter = Counter.at("d").using(call_id="order-42")
+        assert counter.call(Counter.add_seen, 5) == (1, 5)
+        process.stop()
+
+        def add_seen(self: Any, n: int = 1, note: str | None = None, *, tags: list[str] = []) -> tuple[int, int]:  # noqa: B006
+            raise AssertionError("it runs again")
+
+        definition = Counter._jido_definition
+        old = definition._functions["add_seen"], definition._methods.pop("add_seen")
+        definition._functions["add_seen"] = add_seen
+        try:
+            assert counter.call("add_seen", 5) == (1, 5)
+            assert counter.call("add_seen", n=5, note=None, tags=[]) == (1, 5)
+            with pytest.raises(CallIdReused):
+                counter.call("add_seen", 5, note="x")
+        finally:
+            definition._functions["add_seen"], definition._methods["add_seen"] = old
 
     def test_a_concurrent_duplicate_waits_for_the_first(self) -> None:
         async def main() -> list[int]:
@@ -213,6 +282,47 @@ class TestRefused:
         assert "app.Chain('a') → app.Chain('b').meet_back" in answers[1]
         assert "app.Chain('b') → app.Chain('a').meet_back" in answers[1]
 
+    @pytest.mark.parametrize(("mine", "theirs"), [("z", "a"), ("a", "z")])
+    def test_a_ring_through_several_objects_is_refused_at_once(self, mine: str, theirs: str) -> None:
+        """a → b → c waits for c, and c calls a: of the two chains the one with the greater root id is refused."""
+
+        async def main() -> tuple[Any, Any]:
+            ring = asyncio.ensure_future(Chain.at("c").using(call_id=mine).acall(Chain.wait_and_meet, 1, "a"))
+            while not _running("c"):
+                await asyncio.sleep(0.001)
+            path = asyncio.ensure_future(Chain.at("a").using(call_id=theirs).acall(Chain.pass_on, "b", "c"))
+            async with asyncio.timeout(5):
+                return tuple(await asyncio.gather(ring, path, return_exceptions=True))  # type: ignore[return-value]
+
+        ring, path = asyncio.run(main())
+        if mine > theirs:
+            assert path == "met"
+            refused = ring[0]
+        else:
+            assert ring == ["met"]
+            assert isinstance(path, CallFailed)
+            refused = str(path)
+        assert "app.Chain('c') → app.Chain('a').meet_back" in refused
+        assert "app.Chain('a') → app.Chain('b') → app.Chain('c').pass_on" in refused
+        assert "wait for each other" in refused
+
+    def test_a_ring_of_three_chains_is_refused_at_once(self) -> None:
+        async def main() -> list[Any]:
+            calls = []
+            # Each waits to be called by the one after it; the last begins.
+            for key, waiting, other, root in (("c", 1, "a", "1"), ("b", 1, "c", "3"), ("a", 0, "b", "2")):
+                calls.append(asyncio.ensure_future(Chain.at(key).using(call_id=root).acall(Chain.wait_and_meet, waiting, other)))
+                while key != "a" and not _running(key):
+                    await asyncio.sleep(0.001)
+            async with asyncio.timeout(5):
+                return await asyncio.gather(*calls)
+
+        met = asyncio.run(main())
+        assert met[0] == met[2] == ["met"]
+        (refused,) = met[1]
+        for chain in ("('b') → app.Chain('c').meet_back", "('a') → app.Chain('b').meet_back", "('c') → app.Chain('a').meet_back"):
+            assert chain in refused, chain
+
     def test_a_chain_is_followed(self) -> None:
         assert Chain.at("a").call(Chain.walk, ["b", "c"]) == 2
         assert Chain.at("a").call(Chain.ask, Counter.at("n")) == 1
@@ -229,8 +339,26 @@ class TestRefused:
         [("ad", "did you mean 'add'"), ("_x", "no callable"), ("on_create", "hook"), ("value", "get"), ("__init__", "no callable")],
     )
     def test_unknown_and_private_methods(self, name: str, says: str) -> None:
-        with pytest.raises(UnknownMethod, match=says):
-            (Born if name == "on_create" else Counter).at("a").call(name)
+        for cls in (Born, Counter) if name == "on_create" else (Counter,):
+            with pytest.raises(UnknownMethod, match=says):
+                cls.at("a").call(name)
+
+    def test_a_decorator_that_hides_an_async_method(self, recwarn: pytest.WarningsRecorder) -> None:
+        async def add(self: Counter) -> int:
+            return self.value
+
+        def hidden(self: Counter) -> Any:
+            return add(self)
+
+        definition = Counter._jido_definition
+        definition._functions["hidden"] = hidden
+        try:
+            with pytest.raises(InvalidValue, match=r"what Counter\.hidden\(\) returned: .*nobody awaited it: .*functools\.wraps"):
+                Counter.at("a").call("hidden")
+        finally:
+            del definition._functions["hidden"], definition._methods["hidden"]
+        gc.collect()
+        assert not recwarn.list
 
     def test_unknown_field(self) -> None:
         with pytest.raises(UnknownField, match="did you mean 'value'"):
@@ -241,6 +369,12 @@ class TestRefused:
             Counter.at("a").call("add", m=1)
         with pytest.raises(InvalidArguments, match="'buyer' is missing"):
             Sale.at("a").call("reserve")
+        with pytest.raises(InvalidArguments, match=r"no parameter 'buyr' \(did you mean 'buyer'\?\)"):
+            Sale.at("a").call("reserve", buyr="ann")
+        with pytest.raises(InvalidArguments, match=r"\['buy'\] is no method: pass a method of Sale or its name"):
+            Sale.at("a").call(["buy"])  # type: ignore[call-overload]
+        with pytest.raises(InvalidArguments, match="42 is no method"):
+            asyncio.run(Sale.at("a").acall(42))  # type: ignore[call-overload]
         with pytest.raises(InvalidValue, match=r"Counter\.add\(n\)"):
             Counter.at("a").call("add", "1")
         with pytest.raises(InvalidValue, match="nan cannot be stored"):
@@ -251,3 +385,14 @@ class TestRefused:
     def test_bad_keys(self, parts: tuple[object, ...]) -> None:
         with pytest.raises(InvalidKey):
             Counter.at(*parts)
+
+
+def _activation(key: str) -> Any:
+    host = process.current().host
+    return host.activations.get(("app.Chain", key)) if host is not None else None
+
+
+def _running(key: str) -> bool:
+    """Whether a turn of that object is open."""
+    found = _activation(key)
+    return found is not None and found.turn is not None

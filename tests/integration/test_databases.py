@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections
 
@@ -116,3 +119,52 @@ def test_checks_pass_and_name_what_is_wrong(settings: Any) -> None:
     assert "did you mean 'DATABASE'" in found[0].msg
     settings.JIDO_OBJECTS = {"DATABASE": "nowhere"}
     assert [message.id for message in checks.check_database(None)] == ["jido_objects.E005"]
+
+
+Other = Callable[..., None]
+
+
+@pytest.fixture
+def other(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Other]:
+    """Makes another alias for the objects, which nobody connects to."""
+
+    def forget() -> None:
+        with contextlib.suppress(AttributeError):
+            del connections["other"]
+
+    def make(**changes: Any) -> None:
+        forget()
+        monkeypatch.setitem(settings.DATABASES, "other", {**connections["default"].settings_dict, **changes})
+        settings.JIDO_OBJECTS = {"DATABASE": "other"}
+
+    yield make
+    forget()
+
+
+@pytest.mark.parametrize("engine", ["django.db.backends.mysql", "django.db.backends.oracle", "elsewhere.backends.mysql"])
+def test_a_database_that_cannot_hold_objects_is_named_without_its_driver(other: Other, engine: str) -> None:
+    from jido_objects import checks
+
+    other(ENGINE=engine)
+    (found,) = checks.check_database(None)
+    assert found.id == "jido_objects.E003"
+    assert found.msg == f"Database 'other' is {'Oracle' if 'oracle' in engine else 'MySQL'}, which cannot hold durable objects."
+
+
+def test_a_driver_that_is_missing_is_djangos_to_tell(other: Other) -> None:
+    from jido_objects import checks
+
+    other(ENGINE="elsewhere.backends.postgresql")
+    with pytest.raises(ImproperlyConfigured, match="elsewhere"):
+        checks.check_database(None)
+
+
+def test_atomic_requests_on_sqlite(other: Other) -> None:
+    from jido_objects import checks
+
+    other(ATOMIC_REQUESTS=False)
+    assert checks.check_database(None) == []
+    other(ATOMIC_REQUESTS=True)
+    (found,) = checks.check_database(None)
+    assert found.id == "jido_objects.W003"
+    assert "@transaction.non_atomic_requests(using='other')" in str(found.hint)

@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from . import processes, simulated
-from .lines import Line, markdown, plain
+from . import bounded, processes, simulated
+from .lines import Line, markdown, plain, promises
 
-PARTS = [*simulated.PARTS, *processes.PARTS]
+PARTS = [*simulated.PARTS, *processes.PARTS, *bounded.PARTS]
 NOMINAL_SECONDS = 900.0
 """What the counts at scale 1 take on two cores, roughly."""
 
@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6)))
     parser.add_argument("--only", help="run the parts whose name contains this")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
+    parser.add_argument("--promises", type=Path, metavar="FILE", help="write the figures into that page, between its markers")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     started = time.monotonic()
@@ -75,6 +76,8 @@ def main() -> int:
     if given.write is not None:
         given.write.parent.mkdir(parents=True, exist_ok=True)
         given.write.write_text(document(lines, given.seed, given.seconds_scale, time.monotonic() - started))
+    if given.promises is not None and not failed:
+        given.promises.write_text(promises(given.promises.read_text(), lines))
     if given.json:
         print(json.dumps({"seed": given.seed, "scale": given.seconds_scale, "lines": [line.as_json() for line in lines]}))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,3 +64,30 @@ def plain(lines: list[Line]) -> str:
         if notes:
             text.append(f"{'':{widths[0]}}    {notes}")
     return "\n".join(text)
+
+
+def promises(text: str, lines: list[Line]) -> str:
+    """``docs/promises.md`` with the figures of these lines, between the markers of their promises.
+
+    A line takes the place of the one that says the same was run, so that a part may be run by itself.
+    """
+    for promise in dict.fromkeys(line.promise for line in lines):
+        pattern = re.compile(rf"(<!-- begin: {promise} -->\n).*?(<!-- end: {promise} -->)", re.DOTALL)
+        found = pattern.search(text)
+        if found is None:
+            continue
+        rows = {_what(row): row for row in found[0].split("\n") if row.startswith("|")}
+        rows = dict.fromkeys(["last run", "---"]) | rows | {line.what: _row(line) for line in lines if line.promise == promise}
+        rows |= {"last run": "| last run | count | violations |", "---": "| --- | --- | --- |"}
+        table = "\n".join(filter(None, rows.values()))
+        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def _what(row: str) -> str:
+    return row.split("|")[1].partition(" (")[0].strip()
+
+
+def _row(line: Line) -> str:
+    cells = line.cells()
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells[1:4]) + " |"

@@ -9,7 +9,8 @@ import pytest
 
 from jido_objects import DurableObject, ObjectException, Ref, Transient, expose, query
 from jido_objects.definition import Definition
-from jido_objects.errors import DefinitionError, InvalidArguments, InvalidKey, UnknownMethod, UnknownType
+from jido_objects.errors import DefinitionError, InvalidArguments, InvalidKey, InvalidValue, UnknownMethod, UnknownType
+from jido_objects.methods import Method
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +199,9 @@ def test_arguments_are_copied() -> None:
         ((1, 2, 3), {}, "3 positional arguments are given, it takes 2"),
         ((1,), {"a": 2}, "'a' is given twice"),
         ((1,), {"d": 2}, "no parameter 'd'"),
+        # A misspelled name is why the right one is missing: it is what the caller has to see.
+        ((), {"aa": 1}, r"no parameter 'aa' \(did you mean 'a'\?\)"),
+        ((1, 2, 3), {"bb": 1}, r"no parameter 'bb' \(did you mean 'b'\?\)"),
     ],
 )
 def test_arguments_that_do_not_fit(args: Any, kwargs: Any, says: str) -> None:
@@ -208,6 +212,64 @@ def test_arguments_that_do_not_fit(args: Any, kwargs: Any, says: str) -> None:
         Room._jido_definition.method("f").bind(args, kwargs)
     assert "Room.f(a, b=2)" in str(caught.value)
     assert caught.value.applied is False
+
+
+def test_a_default_that_could_not_be_given() -> None:
+    class Room(DurableObject):
+        def f(self, tags: list[int] = ["a"], *, n: int = "b") -> None: ...  # type: ignore[list-item, assignment]  # noqa: B006
+
+    with pytest.raises(DefinitionError, match=r"The default of Room\.f\(tags\)\[0\]: expected int"):
+        Room._jido_definition.check()
+
+
+def test_a_coroutine_as_a_result_is_closed_and_says_where_it_comes_from() -> None:
+    def plain(function: Any) -> Any:
+        def wrapper(self: Any) -> Any:
+            return function(self)
+
+        return wrapper
+
+    class Room(DurableObject):
+        async def f(self) -> int:
+            return 1
+
+        g = plain(f)
+
+    for annotation in (int, Any, dict[str, int], int | None):
+        wrapped = plain(Room.f)
+        wrapped.__name__ = "g"
+        wrapped.__annotations__["return"] = annotation
+        method = Method("Room", wrapped, {})
+        result = wrapped(None)
+        with pytest.raises(InvalidValue, match="nobody awaited it") as caught:
+            method.result.copy(result, method.returns)
+        assert "functools.wraps on an `async def`" in str(caught.value)
+        assert str(caught.value).startswith("what Room.g() returned: ")
+        assert result.cr_frame is None, "it is closed"
+
+
+def test_options_that_name_one_type_are_not_inherited_with_class_meta() -> None:
+    class Base(DurableObject):
+        class Meta:
+            abstract = True
+            label = "x.Base"
+            aliases = ("x.Old",)
+            max_mailbox = 7
+
+    class Room(Base):
+        class Meta(Base.Meta):
+            turn_timeout = 3.0
+
+    class Again(Room):
+        class Meta(Room.Meta):
+            abstract = True
+
+    options = Room._jido_definition.options
+    assert (options.abstract, options.label, options.aliases) == (False, "", ())
+    assert (options.max_mailbox, options.turn_timeout) == (7, 3.0)
+    assert Room.at("a").key == "a"
+    assert Definition.registry[Room._jido_definition.label].cls is Room
+    assert Again._jido_definition.options.abstract
 
 
 def test_unknown_types() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -47,6 +50,55 @@ def test_a_model_instance_gives_its_pk() -> None:
     row.pk = None
     with pytest.raises(InvalidKey, match="save it"):
         keys.join((row,))
+
+
+class Lazy:
+    """What Django's SimpleLazyObject is to a key: another thing's attributes, and its class."""
+
+    def __init__(self, wrapped: object) -> None:
+        self.__dict__["_wrapped"] = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    def __str__(self) -> str:
+        return str(self._wrapped)
+
+    __class__ = property(lambda self: type(self._wrapped))  # type: ignore[assignment]
+
+
+def test_something_lazy_is_resolved() -> None:
+    class Row:
+        _meta = object()
+        pk = UUID(int=7)
+
+    for wrapped, key in (("tour", "tour"), ("a/b", "a%2Fb"), (7, "7"), (UUID(int=1), str(UUID(int=1))), (Row(), str(UUID(int=7)))):
+        made = keys.join((Lazy(wrapped),))
+        assert made == key
+        assert type(made) is str
+
+
+def test_a_subclass_of_str_becomes_plain() -> None:
+    class Colour(str, Enum):  # noqa: UP042
+        RED = "red"
+
+    assert keys.join((Colour.RED,)) == "red"
+    assert type(keys.join((Colour.RED,))) is str
+
+
+def test_django_users() -> None:
+    from django.contrib.auth.models import AnonymousUser, User
+    from django.utils.functional import SimpleLazyObject
+
+    assert keys.join((SimpleLazyObject(lambda: User(pk=5)),)) == "5"
+    for anonymous in (AnonymousUser(), SimpleLazyObject(AnonymousUser)):
+        with pytest.raises(InvalidKey, match=r"^An AnonymousUser cannot be part of a key: nobody is logged in\. Require a login") as caught:
+            keys.join(("cart", anonymous))
+        assert "session_key" in str(caught.value)
+    with pytest.raises(InvalidKey, match=r"^A SimpleNamespace cannot be part of a key: use a string"):
+        keys.join((SimpleNamespace(),))
+    with pytest.raises(InvalidKey, match=r"^An object cannot"):
+        keys.join((object(),))
 
 
 @pytest.mark.parametrize(
