@@ -371,11 +371,11 @@ class Activation:
             self.host.distrust(self, unbelieved)
 
     def let_out(self, answer: Answer) -> None:
-        """Answer a call and run what was to leave with it."""
-        self._answer(answer.call, answer.result, answer.error)
+        """Run what was to leave with a turn, and answer its call: what the caller does next comes after that."""
         if answer.after is not None:
             for action in answer.after:
                 self.host.run_after(action)
+        self._answer(answer.call, answer.result, answer.error)
 
     def answer_recorded(self, call: Call) -> None:
         """Answer a call as the journal recorded it."""

@@ -145,9 +145,10 @@ class State:
                 elif op[0] == "set":
                     value = field.kind.load(op[2])
                     self.values[name] = self._own(name, field.kind, value) if type(value) in WRAPPERS else value
-                    self.unset.discard(name)
                 else:
+                    # Rows of early versions change a default that no row has set.
                     _replay(self.values[name], path, op)
+                self.unset.discard(name)
         except Refused as refused:
             raise CorruptValue(f"the operation {op!r:.200} does not fit the state: {refused.corrupt()}") from None
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
