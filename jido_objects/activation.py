@@ -220,7 +220,12 @@ class Activation:
         else:
             self.state.commit()
             turn.ended = True
-            self.queue(entry, answer)
+            try:
+                self.queue(entry, answer)
+            except Exception as error:
+                # Memory is ahead of the journal now, and is not to be believed.
+                self.broken(call, error)
+                self.host.drop(self, f"the row of {call} could not be queued")
 
     def seal(self, call: Call, turn: Turn, result: Any) -> tuple[Answer, Entry | None]:
         """What a turn that returned ``result`` answers, and the row it writes, if any. Raises ``Rejected``; changes nothing."""
