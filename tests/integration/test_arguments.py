@@ -143,16 +143,14 @@ def test_a_run_after_one_that_was_lost_has_all_its_arguments(how: str) -> None:
         assert len(strikes) == (2 if how == "landed" else 3)
         answers[method].append(one.call(method, *args, **kwargs))
         states[method] = knot.get("got")
-    assert answers == dict.fromkeys(CALLS, [4, 7, 7])
-    assert states == dict.fromkeys(CALLS, ["0", *ABC, *ABC])
+    assert answers == {method: [4, 7, 7] for method in CALLS}
+    assert states == {method: ["0", *ABC, *ABC] for method in CALLS}
 
 
 def test_one_call_takes_nothing_from_the_next() -> None:
     """Not from what the caller holds, and not from a default."""
-    answers = {
-        method: [Knot.at(method).call(method, *args, **kwargs) for _ in range(3)] for method, (args, kwargs) in CALLS.items()
-    }
-    assert answers == dict.fromkeys(CALLS, [3, 6, 9])
+    answers = {method: [Knot.at(method).call(method, *args, **kwargs) for _ in range(3)] for method, (args, kwargs) in CALLS.items()}
+    assert answers == {method: [3, 6, 9] for method in CALLS}
     assert {method: Knot.at(method).get("got") for method in CALLS} == dict.fromkeys(CALLS, ABC * 3)
 
 

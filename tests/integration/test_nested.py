@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -91,9 +90,8 @@ class Together(Desk):
 
 
 @pytest.fixture(autouse=True)
-def fresh_script(database: str) -> Iterator[None]:
+def fresh_script(database: str) -> None:
     script.runs, script.ran, script.fails = [[("note", "b", "x")]], 0, 0
-    yield
 
 
 def lines(key: str = "b") -> list[str]:
@@ -185,7 +183,7 @@ def test_calls_are_counted_by_object_and_method(own: bool) -> None:
     script.fails = 1
     script.runs = [
         [("note", "b", "1"), ("note", "b", "2"), ("note", "c", "1")],
-        [("note", "new", "1"), ("note", "c", "again"), ("stamp", "b", ""), ("note", "b", "again"), ("note", "b", "again"), ("note", "b", "3")],
+        [("note", "new", "1"), ("note", "c", "again"), ("stamp", "b", ""), *[("note", "b", "again")] * 2, ("note", "b", "3")],
     ]
     calling = desk(own)
     with pytest.raises(CallFailed):

@@ -148,14 +148,15 @@ async def live(bench: Bench, through: list[Era], *, kept: bool) -> None:
         edition(era)
         owner = await bench.process(keeper=True)
 
-        def expected(era: Era = era) -> dict[str, Any]:
+        def expected(era: Era = era, written: dict[str, Any] = written) -> dict[str, Any]:
             return {name: written.get(name, default) for name, default in era.defaults.items()}
 
         if exists:
             assert await owner.host.read(Definition.of(LABEL), (LABEL, "k")) == expected(), number
         if kept and not exists:
             await owner.send("k", "keep", call_id="first")
-            exists, written = True, copy.deepcopy(era.defaults)
+            exists = True
+            written.update(copy.deepcopy(era.defaults))
         for position, (name, way) in enumerate(era.steps):
             n += 1
             if position in era.naps:
@@ -166,7 +167,8 @@ async def live(bench: Bench, through: list[Era], *, kept: bool) -> None:
             await owner.send("k", "step", name, way, n)
             if name in era.defaults:
                 if not exists:
-                    exists, written = True, copy.deepcopy(era.defaults)
+                    exists = True
+                    written.update(copy.deepcopy(era.defaults))
                 if way != "assign what it is":
                     values = copy.deepcopy(expected())
                     if way == "assign":

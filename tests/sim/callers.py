@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .simulation import Simulation
 
 MIX = {
-    "put": 24, "drain": 6, "drain_slowly": 2, "slow": 6, "stubborn": 1, "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5,
+    "put": 24, "drain": 6, "drain_slowly": 2, "slow": 6, "stubborn": 1,
+    "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5,
     "boom": 3, "slow_boom": 2, "again": 5, "twice": 4, "other": 1,
 }  # fmt: skip
 """How often each kind of call is made. ``again`` repeats an answered call with its id, ``twice`` sends one id by two ways at

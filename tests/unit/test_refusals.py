@@ -138,7 +138,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["$decimal", "$set", "a", "$"]), inner, max_size=2),
     max_leaves=6,
 )
-ODD = ["[" * 100_000, '{"refusal":"x","args":' + "[" * 100_000 + "]" * 100_000 + "}", '{"refusal":"x","args":[1e999]}', "NaN", "-Infinity", "\0"]
+DEEP = "[" * 100_000
+ODD = [DEEP, f'{{"refusal":"x","args":{DEEP}{"]" * len(DEEP)}}}', '{"refusal":"x","args":[1e999]}', "NaN", "-Infinity", "\0"]
 garbage = (
     st.text(max_size=20)
     | json_values.map(json.dumps)
