@@ -218,7 +218,8 @@ class State:
         values[name] = value
 
     def delta(self) -> str:
-        """What the open turn changed so far, ``"[]"`` if nothing. An assigned field that equals what it was is no change."""
+        """What the open turn changed so far, ``"[]"`` if nothing. An assigned field that equals what it was is no change, unless
+        no row has written it yet: what was assigned stays, whatever the class's default becomes."""
         ops = self._changes()
         if self.unset and (pinned := self.unset & self._touched()):
             # The first change of a field writes all of it: what a container held by default is in no row.

@@ -56,6 +56,17 @@ def on_host(action: Callable[[Host], Any]) -> Any:
     return process.current().ask_blocking(run, 20)
 
 
+def hibernate(name: tuple[str, str]) -> None:
+    """An object leaves memory, with a snapshot where one is worth it; back when that is written."""
+
+    async def run(host: Host) -> bool:
+        left = host.hibernate(host.activations[name])
+        await host.pipeline.quiet()
+        return left
+
+    wait_for(lambda: process.current().ask_blocking(run, 20))
+
+
 def wait_for(probe: Callable[[], Any], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not probe():

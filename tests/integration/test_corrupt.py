@@ -12,7 +12,7 @@ from django.db import connections
 from jido_objects import DurableObject, process
 from jido_objects.errors import CorruptObject, UnreadableResult
 from jido_objects.models import Journal, Snapshot
-from tests.integration.strikes import on_host, wait_for
+from tests.integration.strikes import hibernate, on_host
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -109,7 +109,7 @@ def pages(database: str) -> None:
 def snapshots(database: str, pages: None) -> None:
     for _ in range(12):
         Page.at("bad").call(Page.add)
-    wait_for(lambda: on_host(lambda host: host.hibernate(host.activations[Page.at("bad").label, "bad"])))
+    hibernate((Page.at("bad").label, "bad"))
     process.stop()
     assert Snapshot.objects.using(database).filter(object__key="bad").exists()
 

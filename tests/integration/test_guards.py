@@ -87,6 +87,10 @@ class Gate(DurableObject):
     def untold(self) -> None:
         raise ObjectException(Untold())
 
+    async def untold_slowly(self) -> None:
+        await asyncio.sleep(0)
+        raise ObjectException(Untold())
+
     def hopeless(self) -> None:
         raise Hopeless(object())
 
@@ -152,7 +156,7 @@ def test_a_refusal_passes_through_another_turn() -> None:
 
 @pytest.mark.parametrize(
     ("method", "says"),
-    [("told", "cannot be encoded"), ("untold", "no repr"), ("hopeless", "its text cannot be made"), ("odd", "given"),
+    [("told", "cannot be encoded"), ("untold", "no repr"), ("untold_slowly", "no repr"), ("hopeless", "its text cannot be made"), ("odd", "given"),
      ("broken", r"its text cannot be made from \(1,\)"), ("broken_slowly", r"its text cannot be made from \(1,\)")],
 )  # fmt: skip
 def test_what_cannot_be_told_arrives_as_call_failed(method: str, says: str) -> None:

@@ -12,7 +12,7 @@ from jido_objects import DurableObject, process
 from jido_objects.definition import Definition
 from jido_objects.errors import UnreadableResult
 from jido_objects.models import Journal, Object, Snapshot
-from tests.integration.strikes import on_host, struck, wait_for
+from tests.integration.strikes import hibernate, on_host, struck
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -53,11 +53,6 @@ def shop(returns: Any = int, snapshot_every: int = 100, **fields: tuple[Any, Any
     return type("Shop", (DurableObject,), {**body, **names, "sell": sell, "push": push, "assign": assign, "answer": answer})
 
 
-def hibernate(key: str) -> None:
-    """It leaves memory, with a snapshot where one is worth it."""
-    wait_for(lambda: on_host(lambda host: host.hibernate(host.activations[LABEL, key])))
-
-
 @pytest.mark.parametrize("calls", [1, 5, 20], ids=["below", "at", "above"])
 @pytest.mark.parametrize("sleeps", [False, True], ids=["stopped", "hibernated"])
 def test_other_defaults_change_nothing_that_exists(database: str, calls: int, sleeps: bool) -> None:
@@ -66,7 +61,7 @@ def test_other_defaults_change_nothing_that_exists(database: str, calls: int, sl
     for n in range(1, calls + 1):
         assert one.call("sell") == n
     if sleeps:
-        hibernate("s")
+        hibernate((LABEL, "s"))
     before = one.peek()
     others = {"stock": (int, 5), "tiers": (list[int], []), "open": (bool, False), "prices": (dict[str, int], {"b": 2})}
     one = shop(snapshot_every=5, **others).at("s")
@@ -74,7 +69,7 @@ def test_other_defaults_change_nothing_that_exists(database: str, calls: int, sl
     assert [one.get(name) for name in fields] == [default for _, default in fields.values()]
     assert one.call("push", "tiers", 30) == 3
     if sleeps:
-        hibernate("s")
+        hibernate((LABEL, "s"))
     assert shop(**fields).at("s").peek() == {**before, "tiers": [10, 20, 30]}
     assert shop(**others).at("new").get("stock") == 5
 
@@ -95,7 +90,7 @@ def test_a_field_added_later_has_the_newest_default_until_it_is_written(database
     for n in range(2, 12):
         one.call("sell", 1)
         assert one.get("sold") == n
-    hibernate("s")
+    hibernate((LABEL, "s"))
     document = Snapshot.objects.using(database).filter(object__key="s").latest("seq").document
     assert json.loads(document) == {"sold": 11}
     one = shop(tiers=(list[int], [3]), price=(int, 6)).at("s")
@@ -131,7 +126,7 @@ def test_fields_of_newer_code_survive_older_code(snapshot_every: int) -> None:
     older = shop(snapshot_every=snapshot_every).at("s")
     for _ in range(10):
         older.call("sell")
-    hibernate("s")
+    hibernate((LABEL, "s"))
     older.call("sell")
     assert newer(6).peek() == {"sold": 12, "price": 6, "tiers": [5, 9]}
     assert newer(7).call("push", "tiers", 8) == 3
@@ -149,7 +144,7 @@ def test_rows_of_before_this_rule_load_and_keep_what_they_changed(database: str)
     assert one.peek() == {"sold": 0, "stock": 50, "tiers": [10, 20, 30]}
     for n in range(1, 10):
         assert one.call("sell") == n
-    hibernate("s")
+    hibernate((LABEL, "s"))
     assert Snapshot.objects.using(database).filter(object__key="s").exists()
     # Deltas on top of a default: the snapshot has it all.
     assert shop(stock=(int, 5), tiers=(list[int], [])).at("s").peek() == {"sold": 9, "stock": 5, "tiers": [10, 20, 30]}
