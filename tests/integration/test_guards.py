@@ -156,9 +156,16 @@ def test_a_refusal_passes_through_another_turn() -> None:
 
 @pytest.mark.parametrize(
     ("method", "says"),
-    [("told", "cannot be encoded"), ("untold", "no repr"), ("untold_slowly", "no repr"), ("hopeless", "its text cannot be made"), ("odd", "given"),
-     ("broken", r"its text cannot be made from \(1,\)"), ("broken_slowly", r"its text cannot be made from \(1,\)")],
-)  # fmt: skip
+    [
+        ("told", "cannot be encoded"),
+        ("untold", "no repr"),
+        ("untold_slowly", "no repr"),
+        ("hopeless", "its text cannot be made"),
+        ("odd", "given"),
+        ("broken", r"its text cannot be made from \(1,\)"),
+        ("broken_slowly", r"its text cannot be made from \(1,\)"),
+    ],
+)
 def test_what_cannot_be_told_arrives_as_call_failed(method: str, says: str) -> None:
     one = Gate.at("g")
     one.call(Gate.add)
