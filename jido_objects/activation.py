@@ -220,7 +220,12 @@ class Activation:
         else:
             self.state.commit()
             turn.ended = True
-            self.queue(entry, answer)
+            try:
+                self.queue(entry, answer)
+            except Exception as error:
+                # Memory is ahead of the journal now, and is not to be believed.
+                self.broken(call, error)
+                self.host.drop(self, f"the row of {call} could not be queued")
 
     def seal(self, call: Call, turn: Turn, result: Any) -> tuple[Answer, Entry | None]:
         """What a turn that returned ``result`` answers, and the row it writes, if any. Raises ``Rejected``; changes nothing."""
@@ -371,11 +376,11 @@ class Activation:
             self.host.distrust(self, unbelieved)
 
     def let_out(self, answer: Answer) -> None:
-        """Answer a call and run what was to leave with it."""
-        self._answer(answer.call, answer.result, answer.error)
+        """Run what was to leave with a turn, and answer its call: what the caller does next comes after that."""
         if answer.after is not None:
             for action in answer.after:
                 self.host.run_after(action)
+        self._answer(answer.call, answer.result, answer.error)
 
     def answer_recorded(self, call: Call) -> None:
         """Answer a call as the journal recorded it."""

@@ -43,8 +43,7 @@ def execute(activation: Activation, call: Call) -> None:
         if on_create is not None:
             on_create(activation.instance)
         if method.mutable:
-            # Copies: what this run does to them must not reach the next, should this one come to nothing.
-            args, kwargs = method.bind(call.args, call.kwargs)
+            args, kwargs = method.fresh(call.args, call.kwargs)
             result = method.function(activation.instance, *args, **kwargs)
         elif call.kwargs:
             result = method.function(activation.instance, *call.args, **call.kwargs)
@@ -96,7 +95,7 @@ async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Ca
                 made = on_create(activation.instance)
                 if asyncio.iscoroutine(made):
                     await made
-            args, kwargs = call.method.bind(call.args, call.kwargs) if call.method.mutable else (call.args, call.kwargs)
+            args, kwargs = call.method.fresh(call.args, call.kwargs) if call.method.mutable else (call.args, call.kwargs)
             result = call.method.function(activation.instance, *args, **kwargs)
             if call.method.is_async:
                 result = await result

@@ -27,6 +27,7 @@ from .batching import Batcher
 from .clock import Clock
 from .definition import Definition
 from .errors import (
+    CorruptObject,
     HostStopped,
     JidoError,
     OutcomeUnknown,
@@ -165,10 +166,13 @@ class Host:
         while True:
             await asyncio.sleep(BURIAL_SECONDS)
             with contextlib.suppress(StoreError, TermEnded):
+                # Where an OS lock is a term's life, its lease says only whether that is held.
+                grace = BURIAL_SECONDS if self.store.liveness_by_lease else 0.0
                 for row in await self.store.terms():
                     proven = self.proven_dead(row.info)
-                    if proven or row.lease_left < -BURIAL_SECONDS:
-                        await self.store.bury(row.id, proven=proven)
+                    if proven or row.lease_left < -grace:
+                        with contextlib.suppress(StoreError):
+                            await self.store.bury(row.id, proven=proven)
 
     def term_lost(self, which: Pipeline | Lease) -> None:
         """Others have buried this term: what was in memory is theirs now."""
@@ -358,6 +362,13 @@ class Host:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
 
+    async def load(self, name: Name, object_id: int) -> Loaded:
+        """An object as it rests; raises ``CorruptObject`` where what the store holds is no row at all."""
+        try:
+            return await self.loading.ask(object_id)
+        except ValueError as error:
+            raise CorruptObject(describe(name), f"its rows cannot be read: {error}") from error
+
     def absent_done(self, activation: Activation) -> None:
         """The calls that an absence could answer are answered; later ones ask the store again."""
         if activation.mailbox:
@@ -373,7 +384,7 @@ class Host:
         found = await self.ask(lambda: self.finding.ask(name))
         if found is None or found.destroyed:
             return None
-        loaded = await self.ask(lambda: self.loading.ask(found.id))
+        loaded = await self.ask(lambda: self.load(name, found.id))
         state = State(definition.shape, {}, describe(name))
         rebuild(state, definition, name, loaded)
         return state.plain()

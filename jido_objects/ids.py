@@ -61,7 +61,7 @@ def nested(parent: str, *path: str) -> str:
     digest = hashlib.blake2b("\0".join((parent, *path)).encode(), digest_size=10).hexdigest()
     if is_generated(parent):
         return f"{parent[:13]}{digest[:20]}"[:33].ljust(33, "0")
-    return f"{parent[: CALL_ID_BYTES - 22]}/{digest}"
+    return f"{parent.encode()[: CALL_ID_BYTES - 22].decode(errors='ignore')}/{digest}"
 
 
 def check(call_id: object) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from .codec import Kind, kind_of
+from .codec import Kind, changeable, kind_of
 from .codec.kinds import to_json, to_sorted_json
 from .errors import DefinitionError, InvalidArguments, InvalidValue
 from .options import did_you_mean
@@ -111,8 +111,8 @@ class Method:
         self.positional = len(self.names)
         self.required = sum(default is _REQUIRED for default in self.defaults)
         kinds = [*self.kinds, *(kind for kind, _ in self.named.values()), self.variadic, self.variadic_named]
-        self.mutable = any(kind is not None and kind.mutable for kind in kinds)
-        """Whether an argument can be changed by the method, and so must be copied for each run."""
+        self.mutable = any(kind is not None and changeable(kind) for kind in kinds)
+        """Whether the method can change an argument, or something in one, which so must be copied for each run (``fresh``)."""
         self._keywords = frozenset(filter(None, (*self.names, *self.named)))
         self._encoded_defaults: dict[int | str, str] = {}
         self._plain = self.variadic is None and self.variadic_named is None and not self.named
@@ -121,7 +121,7 @@ class Method:
         # What each number of positional arguments leaves to defaults, where a default can be shared.
         self._defaulted: dict[int, tuple[Any, ...]] = {self.positional: ()}
         for given in range(self.positional - 1, self.required - 1, -1):
-            if self.kinds[given].mutable:
+            if changeable(self.kinds[given]):
                 break
             self._defaulted[given] = (self.defaults[given], *self._defaulted[given + 1])
         self.result = kind_of(hints.get("return", Any), where=f"{self.label}()", state=False)
@@ -180,6 +180,18 @@ class Method:
         for name in sorted(rest):
             named[name] = typing.cast(Kind, self.variadic_named).copy(rest[name], f"{self.label}({name})")
         return tuple(bound), named
+
+    def fresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Copies of bound arguments for one run: what it does to them must not reach the next, should this one come to nothing."""
+        kinds = self.kinds if self.variadic is None else [*self.kinds, *[self.variadic] * (len(args) - self.positional)]
+        # A `None` may be a default that its annotation does not allow.
+        copies = tuple([None if value is None else kind.take(value) for kind, value in zip(kinds, args, strict=True)])
+        if not kwargs:
+            return copies, {}
+        return copies, {name: None if value is None else self._named_kind(name).take(value) for name, value in kwargs.items()}
+
+    def _named_kind(self, name: str) -> Kind:
+        return self.named[name][0] if name in self.named else typing.cast(Kind, self.variadic_named)
 
     def _misfit(self, what: str) -> InvalidArguments:
         own = self.signature.replace(

@@ -132,6 +132,8 @@ class Pipeline:
 
     async def _append(self) -> None:
         batch = self._form()
+        if not batch:
+            return
         self._batches_since_snapshot += 1
         try:
             outcome: Sequence[Appended] = await self._writer.append([append for _, append in batch])
@@ -170,6 +172,11 @@ class Pipeline:
         rows = size = 0
         for activation in list(self._dirty):
             take: list[Pending] = activation.unsent
+            if take and take[0].entry.seq != activation.head_seq + 1:
+                # The belt of the stores looks for the head row; that nothing is missing after it is seen to here.
+                logger.error("%s lacks rows between %d and %d", describe(activation.name), activation.head_seq, take[0].entry.seq)
+                self._host.drop(activation, "its rows have a gap")
+                continue
             room = BATCH_ROWS - rows
             if len(take) > room:
                 take = take[:room]
@@ -191,8 +198,6 @@ class Pipeline:
                 del self._dirty[activation]
             else:
                 activation.unsent = activation.unsent[len(take) :]
-            # The belt of the stores looks for the head row; that nothing is missing after it is seen to here.
-            assert take[0].entry.seq == activation.head_seq + 1
             activation.in_flight = take
             rows += len(take)
             label, key = activation.name

@@ -6,12 +6,15 @@ from typing import Any
 
 from . import refusals
 from .definition import Definition
-from .errors import CorruptObject, InvalidValue, NewerVersion, UnreadableResult
+from .errors import CorruptObject, NewerVersion, UnreadableResult
 from .limits import encoded_size
 from .methods import Method
 from .state import State
 from .stores.protocol import EntryKind, Loaded
 from .turns import Name, describe
+
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a row that nobody of ours can have written may raise."""
 
 
 def rebuild(state: State, definition: Definition, name: Name, loaded: Loaded) -> int:
@@ -39,7 +42,7 @@ def rebuild(state: State, definition: Definition, name: Name, loaded: Loaded) ->
             if entry.delta != "[]":
                 state.replay(entry.delta)
                 size += encoded_size(entry.delta)
-    except (ValueError, TypeError, LookupError, InvalidValue) as error:
+    except UNREADABLE as error:
         raise CorruptObject(describe(name), f"{where} cannot be read: {str(error).removesuffix('.')}") from error
     if seq != loaded.head_seq:
         raise CorruptObject(describe(name), f"its journal ends at {loaded.head_seq}, what was read of it at {seq}")
@@ -54,5 +57,5 @@ def replayed(method: Method, kind: EntryKind, encoded: str | None) -> tuple[Any,
         if kind is EntryKind.UNKNOWN:
             raise ValueError("its row is of a kind that this code does not know")
         return (None if encoded is None else method.result.decode(encoded)), None
-    except (ValueError, TypeError, LookupError, InvalidValue) as error:
+    except UNREADABLE as error:
         return None, UnreadableResult(method.label, str(error).removesuffix("."))

@@ -145,9 +145,10 @@ class State:
                 elif op[0] == "set":
                     value = field.kind.load(op[2])
                     self.values[name] = self._own(name, field.kind, value) if type(value) in WRAPPERS else value
-                    self.unset.discard(name)
                 else:
+                    # Rows of early versions change a default that no row has set.
                     _replay(self.values[name], path, op)
+                self.unset.discard(name)
         except Refused as refused:
             raise CorruptValue(f"the operation {op!r:.200} does not fit the state: {refused.corrupt()}") from None
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -217,7 +218,8 @@ class State:
         values[name] = value
 
     def delta(self) -> str:
-        """What the open turn changed so far, ``"[]"`` if nothing. An assigned field that equals what it was is no change."""
+        """What the open turn changed so far, ``"[]"`` if nothing. An assigned field that equals what it was is no change, unless
+        no row has written it yet: what was assigned stays, whatever the class's default becomes."""
         ops = self._changes()
         if self.unset and (pinned := self.unset & self._touched()):
             # The first change of a field writes all of it: what a container held by default is in no row.

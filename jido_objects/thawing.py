@@ -90,7 +90,7 @@ class Thawing:
             epoch = await host.pipeline.claim(Claim(found.id, found.epoch, again=ours))
             if epoch is None:
                 continue
-            loaded = await host.loading.ask(found.id)
+            loaded = await host.load(name, found.id)
             if activation.is_thawing() and host.lease is lease:
                 activation.embody(found.id, epoch, loaded)
                 await self._run_on_thaw(activation)

@@ -106,13 +106,13 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """Give the error to whoever waits."""
-        if getattr(error, "call_id", ...) is None:
-            error.call_id = self.call_id  # type: ignore[attr-defined]
-        if self.reply is not None:
-            self.reply.set_exception(error)
-        if self.followers is not None:
-            for follower in self.followers:
-                follower.set_exception(own(error))
+        replies = [] if self.reply is None else [self.reply]
+        for reply in [*replies, *(self.followers or ())]:
+            # Each gets an exception of its own: with a traceback of its own, and to be changed as it likes.
+            mine = error if reply is self.reply else own(error)
+            if getattr(mine, "call_id", ...) is None:
+                mine.call_id = self.call_id  # type: ignore[attr-defined]
+            reply.set_exception(mine)
 
     def follow(self, reply: Reply | None) -> None:
         """Answer this reply as well: it asked with the same id."""

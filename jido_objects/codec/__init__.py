@@ -6,7 +6,7 @@ that a person can read, ``decode`` gives it back.
 
 from __future__ import annotations
 
-from .annotations import kind_of, register
+from .annotations import changeable, kind_of, register
 from .containers import ContainerKind, DictKind, ListKind, SetKind
 from .dynamic import DYNAMIC
 from .kinds import CorruptValue, Kind, Refused, Tracked
@@ -21,6 +21,7 @@ __all__ = [
     "Refused",
     "SetKind",
     "Tracked",
+    "changeable",
     "kind_of",
     "register",
 ]

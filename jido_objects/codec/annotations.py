@@ -62,6 +62,22 @@ def kind_of(annotation: Any, *, where: str, state: bool = True) -> Kind:
     return _Compiler(where, state).compile(annotation, frozen=False)
 
 
+def changeable(kind: Kind, _above: frozenset[int] = frozenset()) -> bool:
+    """Whether a value of this kind is, or holds however deep, something that can be changed in place."""
+    if kind.mutable:
+        return True
+    inner: list[Kind] = []
+    if isinstance(kind, TupleKind):
+        inner = list(kind.items)
+    elif isinstance(kind, UnionKind):
+        inner = list(kind.branches)
+    elif isinstance(kind, RecordKind) and id(kind) not in _above:
+        # The fields of a class may lead back to it.
+        _above |= {id(kind)}
+        inner = [field.kind for field in kind.fields]
+    return any(changeable(one, _above) for one in inner)
+
+
 class _Compiler:
     def __init__(self, where: str, state: bool) -> None:
         self.where = where

@@ -40,6 +40,9 @@ def refusals(alias: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if str(error).startswith("Could not decode to UTF-8"):
+            # Nothing is wrong with the database: one row holds bytes that are no text.
+            raise ValueError(str(error)) from error
         raise _refusal(error, alias) from error
     except OSError as error:
         raise StoreUnavailable(f"the lock file of a term: {error}") from error

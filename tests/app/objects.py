@@ -239,6 +239,10 @@ class Small(DurableObject):
         self.data["big"] = "1"
         return "x" * size
 
+    def smile(self, size: int) -> str:
+        self.data["big"] = "1"
+        return "😀" * size
+
     class Meta:
         max_mailbox = 8
         max_state_bytes = 4096

@@ -127,6 +127,33 @@ class StoreContract:
             assert not await store.renew(uuid4(), LEASE)
 
     @on_a_loop
+    async def test_alive_tells_which_terms_are_not_buried(self) -> None:
+        async with self.opened() as (world, store):
+            other = await world.store()
+            one, two, buried = [await world.term(store) for _ in range(3)]
+            assert await store.bury(buried, proven=True)
+            assert await store.alive([]) == []
+            for asked in (store, other):
+                assert await asked.alive([one, buried, two, uuid4(), one]) == [True, False, True, False, True]
+            assert await other.bury(two, proven=True)
+            assert await store.alive([one, two]) == [True, False]
+
+    @on_a_loop
+    async def test_alive_changes_nothing(self) -> None:
+        """A term whose lease has passed is alive until somebody buries it, and being asked for keeps it from nobody."""
+        async with self.opened() as (world, store):
+            term = await world.term(store)
+            await world.lapse(term)
+            other = await world.store()
+            before = await other.terms()
+            assert await other.alive([term]) == [True]
+            (left,) = [row.lease_left for row in await other.terms() if row.id == term]
+            assert left < 0
+            assert left <= min(row.lease_left for row in before if row.id == term)
+            assert await other.bury(term)
+            assert await other.alive([term]) == [False]
+
+    @on_a_loop
     async def test_a_live_term_is_not_buried(self) -> None:
         async with self.writing() as (world, store, term, writer):
             other = await world.store()

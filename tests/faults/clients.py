@@ -158,7 +158,7 @@ class Keys:
         return f"k{self._first + rng.randrange(self._width)}"
 
 
-METHODS = {"put": 30, "slow": 5, "take": 20, "keep": 8, "tell": 7, "look": 30}
+METHODS = {"put": 24, "drain": 6, "slow": 5, "take": 20, "keep": 8, "tell": 7, "look": 30}
 
 
 class Client:
@@ -198,6 +198,8 @@ class Client:
         key = self._keys.pick(rng)
         self._made += 1
         args: list[Any] = [] if method == "look" else [rng.randrange(1000)]
+        if method == "drain":
+            args = [[rng.randrange(1000) for _ in range(3)]]
         if method == "tell":
             args.append(self._keys.pick(rng))
             if args[1] == key:
@@ -205,7 +207,7 @@ class Client:
         call_id: str | None = None
         if method != "look":
             # Generated ids leave no row where nothing changed, so what never changes anything has ids of its own.
-            call_id = ids.generate() if method in ("put", "slow") and rng.random() < 0.2 else f"{self.name}-{self._made}"
+            call_id = ids.generate() if method in ("put", "drain", "slow") and rng.random() < 0.2 else f"{self.name}-{self._made}"
         started = time.monotonic()
         how = {}
         if rng.random() < 0.15:

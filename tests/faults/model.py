@@ -31,11 +31,13 @@ class LedgerModel:
             case "take", [_] if state["value"] % 3 == 0:
                 return Step(state, [state["value"]], refused=True)
             case (("put" | "slow" | "take"), [tag]) | ("tell", [tag, _]):
-                name = str(tag % 5)
-                counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
-                value = chained(state["value"], tag)
-                after = {**state, "value": value, "counts": counts, "recent": [*state["recent"], tag][-3:]}
-                return Step(after, [value, len(counts)])
+                after = self._after(state, tag)
+                return Step(after, [after["value"], len(after["counts"])])
+            case "drain", [tags]:
+                after = state
+                for tag in tags:
+                    after = self._after(after, tag)
+                return Step(after, [after["value"], len(after["counts"])])
             case "keep", [tag]:
                 return Step(state, [state["value"], tag])
             case "hear", [source]:
@@ -45,8 +47,13 @@ class LedgerModel:
                 return Step(state, [state["value"], state["counts"], state["recent"]])
         raise ValueError(f"{method}{args} has no answer")
 
+    def _after(self, state: dict[str, Any], tag: int) -> dict[str, Any]:
+        name = str(tag % 5)
+        counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
+        return {**state, "value": chained(state["value"], tag), "counts": counts, "recent": [*state["recent"], tag][-3:]}
+
     def writes(self, method: str) -> bool:
-        return method in ("put", "slow", "take", "tell", "hear")
+        return method in ("put", "drain", "slow", "take", "tell", "hear")
 
     def recorded(self, method: str) -> bool:
         return method != "look"

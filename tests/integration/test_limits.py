@@ -77,6 +77,39 @@ def test_a_result_over_its_limit_is_rolled_back() -> None:
     assert len(small.call(Small.big, 1000)) == 1000
 
 
+def test_limits_count_bytes_where_there_are_fewer_characters() -> None:
+    small = Small.at("a")
+    assert small.call(Small.put, "a", "é" * 1900) == 1
+    # 2,100 characters in all, and over 4,096 bytes.
+    with pytest.raises(StateTooLarge, match="4096") as caught:
+        small.call(Small.put, "b", "é" * 200)
+    assert caught.value.args[1] > 4096
+    with pytest.raises(StateTooLarge):
+        Small.at("b").call(Small.put, "a", "😀" * 1100)
+    assert not Small.at("b").exists()
+    assert small.call(Small.put, "b", "e" * 200) == 2
+    with pytest.raises(ResultTooLarge, match="80002") as too_large:
+        small.call(Small.smile, 20_000)
+    assert too_large.value.applied is False
+    assert len(small.call(Small.smile, 16_000)) == 16_000
+    with pytest.raises(MessageTooLarge):
+        small.call(Small.put, "c", "😀" * 300_000)
+
+
+@pytest.mark.parametrize("puts", [1, 2, 4, 5, 12], ids=lambda puts: f"{puts} rows")
+@pytest.mark.parametrize("thawed", [False, True], ids=["in memory", "thawed"])
+def test_what_is_there_already_is_counted_in_bytes(puts: int, thawed: bool) -> None:
+    small = Small.at("a")
+    for n in range(puts):
+        # Each replaces the last: the state stays under its limit, whatever the deltas add up to.
+        assert small.call(Small.put, "a", "😀" * (900 + n)) == 1
+    if thawed:
+        process.stop()
+    with pytest.raises(StateTooLarge):
+        small.call(Small.put, "b", "e" * 500)
+    assert small.call(Small.put, "b", "") == 2
+
+
 def test_a_message_over_its_limit() -> None:
     with pytest.raises(MessageTooLarge):
         Small.at("a").call(Small.put, "a", "x" * 1_100_000)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .simulation import Simulation
 
 MIX = {
-    "put": 30, "slow": 6, "stubborn": 1, "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5,
+    "put": 24, "drain": 6, "drain_slowly": 2, "slow": 6, "stubborn": 1,
+    "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5,
     "boom": 3, "slow_boom": 2, "again": 5, "twice": 4, "other": 1,
 }  # fmt: skip
 """How often each kind of call is made. ``again`` repeats an answered call with its id, ``twice`` sends one id by two ways at
@@ -117,6 +118,10 @@ class Callers:
         match kind:
             case "put" | "keep" | "refuse" | "boom":
                 await self.call(rng, key, kind, [tag], own=own, confirmed=rng.random() < 0.2 and self.kinds["confirmed"] > 0)
+            case "drain":
+                await self.call(rng, key, kind, [[tag + n for n in range(1, 4)]], own=own)
+            case "drain_slowly":
+                await self.call(rng, key, kind, [[tag + n for n in range(1, 4)], length], own=own)
             case "slow" | "slow_boom" | "stubborn":
                 await self.call(rng, key, kind, [tag, length], own=own)
             case "look" | "peek":

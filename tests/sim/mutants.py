@@ -20,6 +20,7 @@ from jido_objects.activation import Activation, Status
 from jido_objects.answers import Answer, Pending
 from jido_objects.host import Host
 from jido_objects.lease import Lease
+from jido_objects.methods import Method
 from jido_objects.pipeline import Pipeline
 from jido_objects.policy import Durable
 from jido_objects.state import State
@@ -384,6 +385,12 @@ def _early_reply() -> Iterator[None]:
 @mutant("failed turns leave their writes", "mixed", "an exception leaves state as it was")
 def _no_rollback() -> Iterator[None]:
     with mock.patch.object(State, "rollback", lambda self: self._close()):
+        yield
+
+
+@mutant("arguments shared between runs", "lost", "each run of a call has arguments of its own (P1, P3)")
+def _shared_arguments() -> Iterator[None]:
+    with mock.patch.object(Method, "fresh", lambda self, args, kwargs: (args, kwargs)):
         yield
 
 

@@ -39,6 +39,21 @@ class Ledger(DurableObject):
         _write(self, tag)
         return [saw, self.value, len(self.counts)]
 
+    def drain(self, tags: list[int]) -> list[int]:
+        """A write that uses up its argument: a run that was given what another has left of it writes less."""
+        saw = self.seq
+        while tags:
+            _write(self, tags.pop(0))
+        return [saw, self.value, len(self.counts)]
+
+    async def drain_slowly(self, tags: list[int], seconds: float) -> list[int]:
+        """The same over some time."""
+        saw = self.seq
+        while tags:
+            _write(self, tags.pop(0))
+            await asyncio.sleep(seconds / 3)
+        return [saw, self.value, len(self.counts)]
+
     async def slow(self, tag: int, seconds: float) -> list[int]:
         """A write that shows the state between its beginning and its end to whoever looks too early."""
         saw, value = self.seq, self.value
@@ -121,11 +136,13 @@ class LedgerModel:
     def step(self, state: dict[str, Any], method: str, args: list[Any]) -> Step:
         match method, args:
             case ("put", [tag]) | ("slow" | "stubborn", [tag, _]):
-                name = str(tag % 5)
-                counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
-                value = chained(state["value"], tag)
-                after = {"value": value, "counts": counts, "recent": [*state["recent"], tag][-3:]}
-                return Step(after, [value, len(counts)])
+                after = self._after(state, tag)
+                return Step(after, [after["value"], len(after["counts"])])
+            case ("drain", [tags]) | ("drain_slowly", [tags, _]):
+                after = state
+                for tag in tags:
+                    after = self._after(after, tag)
+                return Step(after, [after["value"], len(after["counts"])])
             case "keep", [tag]:
                 return Step(state, [state["value"], tag])
             case ("look", []) | ("look_slowly", [_]):
@@ -134,8 +151,13 @@ class LedgerModel:
                 return Step(state, [state["value"]], refused=True)
         raise ValueError(f"{method}{args} has no answer")
 
+    def _after(self, state: dict[str, Any], tag: int) -> dict[str, Any]:
+        name = str(tag % 5)
+        counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
+        return {"value": chained(state["value"], tag), "counts": counts, "recent": [*state["recent"], tag][-3:]}
+
     def writes(self, method: str) -> bool:
-        return method in ("put", "slow", "stubborn")
+        return method in ("put", "drain", "drain_slowly", "slow", "stubborn")
 
     def recorded(self, method: str) -> bool:
         return method not in ("look", "look_slowly", "peek")
