@@ -6,6 +6,7 @@ from .definition import Transient
 from .durable import DurableObject, expose, query
 from .errors import JidoError, ObjectException
 from .refs import Ref
+from .upcasting import migrates
 
-__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "expose", "query"]
+__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "expose", "migrates", "query"]
 __version__ = "0.1.0"

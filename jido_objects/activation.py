@@ -24,6 +24,7 @@ from .errors import (
     ObjectException,
     Overloaded,
     ResultTooLarge,
+    ResultUnreadable,
     StateError,
     StateTooLarge,
 )
@@ -33,6 +34,7 @@ from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
 from .turns import Call, Name, Turn, describe
+from .upcasting import is_of
 
 if TYPE_CHECKING:
     from .durable import DurableObject
@@ -52,8 +54,8 @@ class Activation:
 
     __slots__ = (
         "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
-        "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
-        "tail_bytes", "task", "turn", "unsent",
+        "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state", "status",
+        "tail", "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
     def __init__(self, host: Host, definition: Definition, name: Name) -> None:
@@ -78,6 +80,8 @@ class Activation:
         self.epoch = self.seq = self.head_seq = self.head_epoch = 0
         self.tail = self.tail_bytes = 0
         self.size_bound = 0
+        self.migrated_at = -1
+        """The seq at which it was brought forward from an older version, by this thaw."""
         self.last_snapshot = 0.0
         self.last_used = host.clock.monotonic()
         self.instance: DurableObject
@@ -97,12 +101,12 @@ class Activation:
     def embody_absent(self) -> None:
         """An object that has no row: defaults, for the calls that were waiting when the store said so."""
         self._embody()
-        self.state.reset()
+        self.state.restore("{}")
         self.object_id = None
         self.epoch, self.seq, self.head_seq, self.head_epoch = 1, 0, 0, 1
 
     def embody(self, object_id: int, epoch: int, loaded: Loaded) -> None:
-        """An object as it rests. Raises ``CorruptObject`` or ``NewerVersion``."""
+        """An object as it rests. Raises ``CorruptObject``, ``NewerVersion``, ``MigrationGap`` or ``MigrationFailed``."""
         self._embody()
         self.object_id = object_id
         self.epoch = epoch
@@ -110,6 +114,10 @@ class Activation:
         self.size_bound = rebuild(self.state, self.definition, self.name, loaded)
         self.tail = len(loaded.tail)
         self.tail_bytes = sum(len(entry.delta) for entry in loaded.tail)
+        if not is_of(self.options.version, loaded):
+            # A snapshot in today's version shuts older code out, as a row does: not before there is a row, and then at once.
+            self.migrated_at = self.seq
+            self.tail = self.options.snapshot_every * 16
 
     # -------------------------------------------------------------------------------------------- the input gate
 
@@ -224,6 +232,8 @@ class Activation:
         answer = Answer(call, result, None, turn.after)
         if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
             return answer, None
+        if absent and not changed:
+            delta = state.whole()
         encoded = method.result.encode(result)
         if len(encoded) > RESULT_BYTES:
             raise Rejected(ResultTooLarge(method.label, len(encoded), RESULT_BYTES))
@@ -352,7 +362,11 @@ class Activation:
         if recorded.digest != call.digest:
             self.fail(call, CallIdReused(call.call_id, describe(self.name), call_id=call.call_id))
             return
-        result, error = replayed(call.method, recorded.kind, recorded.result)
+        try:
+            result, error = replayed(call.method, recorded.kind, recorded.result)
+        except ValueError as unreadable:
+            # Written by code whose method returned something else.
+            result, error = None, ResultUnreadable(call.call_id, unreadable)
         self._answer(call, result, error)
 
     def _answer(self, call: Call, result: Any, error: BaseException | None) -> None:
@@ -396,7 +410,7 @@ class Activation:
 
     def farewell_snapshot(self) -> Snapshot | None:
         """A snapshot worth writing before memory is dropped: only when idle, so that the state is the committed one."""
-        if self.object_id is None or self.tail < min(8, self.options.snapshot_every):
+        if self.object_id is None or self.seq == self.migrated_at or self.tail < min(8, self.options.snapshot_every):
             return None
         return self._snapshot()
 

@@ -17,6 +17,7 @@ from .errors import DefinitionError, UnknownField, UnknownMethod, UnknownType
 from .methods import FieldReader, Method, resolve_hints
 from .options import Options, did_you_mean
 from .state import Field, Shape
+from .upcasting import upcasters_of
 
 if TYPE_CHECKING:
     from .durable import DurableObject
@@ -60,6 +61,7 @@ class Definition:
         self._namespace = namespace
         self._read_annotations(reserved)
         self._read_methods(reserved)
+        self.upcasters = upcasters_of(cls, self.options.version)
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
         for hook in ("clean",):
             if inspect.iscoroutinefunction(self.hooks.get(hook)):

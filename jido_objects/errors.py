@@ -236,6 +236,23 @@ class NewerVersion(StoreError):
     retryable = True
 
 
+class MigrationGap(StoreError):
+    """{0} was written by older code (state version {1}), and {2}, whose state version is {3}, has no migration from there.
+    Write @migrates(from_version={1}) in {2}. Nothing was changed and other objects are served."""
+
+
+class MigrationFailed(StoreError):
+    """{0} cannot be brought from state version {1} to {2}: {3}. Correct @migrates(from_version={1}) and deploy it. Nothing was
+    changed and other objects are served."""
+
+
+class ResultUnreadable(StoreError):
+    """The call id {0!r} was applied, and what it recorded cannot be read by this code: {1}. Look at the state instead, and
+    do not repeat the call under another id."""
+
+    applied = None
+
+
 # ---------------------------------------------------------------- the application's own
 
 

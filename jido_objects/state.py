@@ -6,7 +6,9 @@ open turn and by that turn's own code (``current_turn``); and after every turn t
 make of its last document and the deltas since, to the order of the keys.
 
 Fields of a document that this code does not know are kept as their JSON, changed by deltas as JSON (see ``delta``), and
-written back: an old host never loses what newer code wrote.
+written back: an old host never loses what newer code wrote. And what is stored stands by itself: a field whose value is only
+implied, the default of a field that no document and no delta has yet, is written as a whole with the next delta. So code that
+has other defaults, or other fields, reads what this code meant.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ class State:
     Not thread-safe: whoever drives the turns does so one at a time.
     """
 
-    __slots__ = ("_old", "_turn", "_unknown", "graves", "log", "name", "shape", "values", "writer")
+    __slots__ = ("_implied", "_old", "_told", "_turn", "_unknown", "graves", "log", "name", "shape", "values", "writer")
 
     def __init__(self, shape: Shape, values: dict[str, Any], name: str) -> None:
         self.shape = shape
@@ -90,24 +92,33 @@ class State:
         self._old: dict[str, Any] = {}
         """Fields that were assigned in this turn, as they were before it."""
         self._unknown: dict[str, Any] = {}
+        self._implied: set[str] = set()
+        """Fields that have their default because nothing that is stored says otherwise."""
+        self._told = False
+        """Whether the delta of the open turn tells them."""
 
     # -------------------------------------------------------------------------------------------- at rest
 
     def reset(self) -> None:
-        """Give every field its default."""
+        """Give every field its default, as if it were stored."""
         self._fill({name: field.fresh() for name, field in self.shape.items()}, {})
 
     def restore(self, document: str | bytes) -> None:
-        """Take the state of a document that ``document`` made; raises ``CorruptValue`` and then changes nothing."""
+        """Take the state of a document that ``document`` made; raises ``CorruptValue`` and then changes nothing.
+
+        Fields it does not have get their defaults: ``{}`` is an object of which nothing is stored.
+        """
         try:
             parts = _read_document(document)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise CorruptValue(f"the document is no JSON object: {error}") from error
         fields = {}
+        implied = set()
         for name, field in self.shape.items():
             part = parts.pop(name, None)
             if part is None:
                 fields[name] = field.fresh()
+                implied.add(name)
                 continue
             try:
                 fields[name] = field.kind.decode(part)
@@ -115,12 +126,14 @@ class State:
                 raise CorruptValue(f"field {name!r}: {error}") from error
         # A part is a view of the whole document, which need not stay in memory for it.
         self._fill(fields, {name: part.copy() for name, part in parts.items()})
+        self._implied = implied
 
     def _fill(self, fields: dict[str, Any], unknown: dict[str, Any]) -> None:
         values, shape = self.values, self.shape
         for name, value in fields.items():
             values[name] = self._own(name, shape[name].kind, value) if type(value) in WRAPPERS else value
         self._unknown = unknown
+        self._implied = set()
 
     def _own(self, name: str, kind: Kind, raw: Any) -> Node:
         return WRAPPERS[type(raw)](self, None, name, kind.container(raw), raw)
@@ -138,6 +151,8 @@ class State:
                 elif op[0] == "set":
                     value = field.kind.load(op[2])
                     self.values[name] = self._own(name, field.kind, value) if type(value) in WRAPPERS else value
+                    if self._implied:
+                        self._implied.discard(name)
                 else:
                     _replay(self.values[name], path, op)
         except Refused as refused:
@@ -223,7 +238,20 @@ class State:
                     ops.append(op)
         else:
             ops.extend([entry[0] for entry in self.log if entry[0] is not None])
+        if not ops:
+            return "[]"
+        if self._implied:
+            ops = [*self._telling(), *(op for op in ops if (op[1] if type(op[1]) is str else op[1][0]) not in self._implied)]
+        return to_json(ops).decode()
+
+    def whole(self) -> str:
+        """The delta of a turn that is to be stored though it changed nothing: all that is only implied."""
+        ops = self._telling()
         return to_json(ops).decode() if ops else "[]"
+
+    def _telling(self) -> list[Any]:
+        self._told = True
+        return [("set", name, field.kind.dump(self.values[name])) for name, field in self.shape.items() if name in self._implied]
 
     def commit(self) -> None:
         """Close the turn and keep what it changed."""
@@ -231,6 +259,8 @@ class State:
             for node, key in self.graves:
                 node.sweep(key)
             self.graves.clear()
+        if self._told:
+            self._implied = set()
         self._close()
 
     def finish(self) -> str:
@@ -253,6 +283,7 @@ class State:
         if self._old:
             self._old = {}
         self._turn = self.writer = None
+        self._told = False
 
     def refusal(self) -> StateError:
         """Why state may not change here and now."""

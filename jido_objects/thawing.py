@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .activation import Activation, Status
 from .errors import CallFailed, JidoError, NotHosting, OwnedElsewhere, OwnershipLost, StoreError, StoreUnavailable
 from .limits import PATIENCE
+from .rebuilding import check_version
 from .stores.protocol import Claim, Owner
 from .turns import Name, describe, own, start_over
 
@@ -86,6 +87,9 @@ class Thawing:
                 if not activation.is_thawing():
                     return
                 continue
+            # Before the claim, which would keep newer code from it for as long as this term lives. What is written between this
+            # look and the claim is written under another epoch, and the claim is not valid then.
+            check_version(activation.definition, name, found.version)
             ours = found.owner is not None and found.owner.term == lease.term
             epoch = await host.pipeline.claim(Claim(found.id, found.epoch, again=ours))
             if epoch is None:
