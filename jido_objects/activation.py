@@ -55,7 +55,7 @@ class Activation:
     __slots__ = (
         "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
         "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state", "status",
-        "tail", "tail_bytes", "task", "turn", "unsent",
+        "stored", "tail", "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
     def __init__(self, host: Host, definition: Definition, name: Name) -> None:
@@ -63,6 +63,8 @@ class Activation:
         self.definition = definition
         self.options = definition.options
         self.name = name
+        self.stored = name
+        """The name of its row, which may be one that its type had before."""
         self.status = Status.THAWING
         self.calls: dict[str | Call, Call] = {}
         """Every unanswered call, by id; queries by themselves, since their ids are not remembered."""

@@ -66,7 +66,7 @@ class Thawing:
                     await self._wait_for_trust()
                     continue
             waiting = set(activation.mailbox)
-            found = await host.finding.ask(name)
+            activation.stored, found = await host.find(activation.definition, name)
             if not activation.is_thawing():
                 return
             if found is not None and found.owner is not None and found.owner.present and (lease is None or found.owner.term != lease.term):

@@ -77,8 +77,9 @@ def _check_signature(name: str, function: Callable[..., Any]) -> None:
     positional = first is not None and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD, first.VAR_POSITIONAL)
     needed = [one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     if not positional or len(needed) > 1 or (first is not None and first.name in ("self", "cls")):
+        given = ", ".join(one.name for one in parameters)
         raise DefinitionError(
-            f"{name}{inspect.signature(function)}: @migrates marks a function of one argument, the stored document, without self: "
+            f"{name}({given}): @migrates marks a function of one argument, the stored document, without self: "
             f"def {_named(function)}(state: dict[str, Any]) -> dict[str, Any]."
         )
 
