@@ -170,7 +170,7 @@ class Activation:
     def pump(self) -> None:
         """Execute calls until the mailbox is empty, or the head of it must wait."""
         while self.turn is None and self.status is Status.LIVE:
-            if self.object_id is None and self.seq == 0:
+            if self.absent:
                 # An answer from defaults holds for these calls only: another owner may have created it before later ones came.
                 if not self.mailbox or self.mailbox[0] not in self.absent_for:
                     self.host.absent_done(self)
@@ -230,9 +230,12 @@ class Activation:
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
         changed = delta != "[]"
-        absent = self.object_id is None and self.seq == 0
+        absent = self.absent
+        creates = absent and method.creates
         answer = Answer(call, result, None, turn.after)
-        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
+        if not self.host.policy(self.options.kind).writes(
+            changed=changed or creates, outputs=False, own_id=own_id, refused=False, absent=absent
+        ):
             return answer, None
         if absent and not changed:
             delta = state.whole()
@@ -259,7 +262,7 @@ class Activation:
             else:
                 error = refusals.rebuild(encoded)
                 own_id = call.own_id and call.method.recorded
-                absent = self.object_id is None and self.seq == 0
+                absent = self.absent
                 if self.host.policy(self.options.kind).writes(changed=False, outputs=False, own_id=own_id, refused=True, absent=absent):
                     self.queue(self._entry(EntryKind.REFUSAL, call, turn, "[]", encoded), Answer(call, None, error, None))
                     return
@@ -382,6 +385,11 @@ class Activation:
         self._answer(call, None, error)
 
     # -------------------------------------------------------------------------------------------- out of memory
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no object yet: no row, and no turn that will make one."""
+        return self.object_id is None and self.seq == 0
 
     def is_thawing(self) -> bool:
         return self.status is Status.THAWING

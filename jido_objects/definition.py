@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from .codec import kind_of
 from .errors import DefinitionError, UnknownField, UnknownMethod, UnknownType
+from .existence import creators_of, is_given
 from .methods import FieldReader, Method, resolve_hints
 from .options import Options, did_you_mean
 from .state import Field, Shape
@@ -68,6 +69,8 @@ class Definition:
         self._namespace = namespace
         self._read_annotations(reserved)
         self._read_methods(reserved)
+        self.creators = creators_of(name, self._functions, self.HOOKS)
+        """Methods that create; where there are any, nothing else does."""
         self.upcasters = upcasters_of(cls, self.options.version)
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
         for hook in ("clean",):
@@ -115,6 +118,8 @@ class Definition:
                         )
                     continue
                 if name in reserved:
+                    if is_given(name, base):
+                        continue
                     raise DefinitionError(f"{type_name}.{name}: the name {name!r} belongs to DurableObject. Choose another one.")
                 if isinstance(value, types.FunctionType):
                     self._functions[name] = value

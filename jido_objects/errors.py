@@ -281,3 +281,11 @@ class ObjectException(Exception):
         if type(self) is not ObjectException and type(self).__dict__.get("__doc__"):
             return _message(self, self.args)
         return super().__str__()
+
+
+class AlreadyExists(ObjectException):
+    """{0} exists already, and this call was to create it. Call a method that changes it, or choose another key."""
+
+
+class DoesNotExist(ObjectException):
+    """{0} does not exist. Create it first, with a method that is marked @creates."""
