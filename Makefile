@@ -29,13 +29,14 @@ test: $(READY) ## every fast test; a skip without a reason that is expected fail
 proof: $(READY) ## the promises with the counts of docs/promises.md, at most 30 minutes; SECONDS= for longer runs
 	$(PY) -m tests.proof $(ARGS)
 
-lint: $(READY) ## ruff, mypy --strict, the floors of the architecture, migrations that are missing
+lint: $(READY) ## ruff, mypy --strict, the floors of the architecture, migrations and schema files that are missing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy --config-file example_project/mypy.ini
 	$(VENV)/bin/lint-imports
 	$(PY) -m django makemigrations --check --dry-run --settings tests.settings
 	$(MANAGE) makemigrations --check --dry-run
+	$(MANAGE) jido_schema --check
 
 format: $(READY) ## let ruff sort the imports and fix what it can fix
 	$(VENV)/bin/ruff check --fix .

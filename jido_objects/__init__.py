@@ -5,7 +5,9 @@ from __future__ import annotations
 from .definition import Transient
 from .durable import DurableObject, expose, query
 from .errors import JidoError, ObjectException
+from .existence import creates
 from .refs import Ref
+from .upcasting import migrates
 
-__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "expose", "query"]
+__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "creates", "expose", "migrates", "query"]
 __version__ = "0.1.0"

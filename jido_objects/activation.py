@@ -35,6 +35,7 @@ from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
 from .turns import Call, Name, Turn, describe
+from .upcasting import is_of
 
 if TYPE_CHECKING:
     from .durable import DurableObject
@@ -57,8 +58,8 @@ class Activation:
 
     __slots__ = (
         "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
-        "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
-        "tail_bytes", "task", "turn", "unsent",
+        "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state", "status",
+        "stored", "tail", "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
     def __init__(self, host: Host, definition: Definition, name: Name) -> None:
@@ -66,6 +67,8 @@ class Activation:
         self.definition = definition
         self.options = definition.options
         self.name = name
+        self.stored = name
+        """The name of its row, which may be one that its type had before."""
         self.status = Status.THAWING
         self.calls: dict[str | Call, Call] = {}
         """Every unanswered call, by id; queries by themselves, since their ids are not remembered."""
@@ -83,6 +86,8 @@ class Activation:
         self.epoch = self.seq = self.head_seq = self.head_epoch = 0
         self.tail = self.tail_bytes = 0
         self.size_bound = 0
+        self.migrated_at = -1
+        """The seq at which it was brought forward from an older version, by this thaw."""
         self.last_snapshot = 0.0
         self.last_used = host.clock.monotonic()
         self.instance: DurableObject
@@ -102,12 +107,12 @@ class Activation:
     def embody_absent(self) -> None:
         """An object that has no row: defaults, for the calls that were waiting when the store said so."""
         self._embody()
-        self.state.reset()
+        self.state.restore("{}")
         self.object_id = None
         self.epoch, self.seq, self.head_seq, self.head_epoch = 1, 0, 0, 1
 
     def embody(self, object_id: int, epoch: int, loaded: Loaded) -> None:
-        """An object as it rests. Raises ``CorruptObject`` or ``NewerVersion``."""
+        """An object as it rests. Raises ``CorruptObject``, ``NewerVersion``, ``MigrationGap`` or ``MigrationFailed``."""
         self._embody()
         self.object_id = object_id
         self.epoch = epoch
@@ -115,6 +120,10 @@ class Activation:
         self.size_bound = rebuild(self.state, self.definition, self.name, loaded)
         self.tail = len(loaded.tail)
         self.tail_bytes = sum(encoded_size(entry.delta) for entry in loaded.tail)
+        if not is_of(self.options.version, loaded):
+            # A snapshot in today's version shuts older code out, as a row does: not before there is a row, and then at once.
+            self.migrated_at = self.seq
+            self.tail = self.options.snapshot_every * 16
 
     # -------------------------------------------------------------------------------------------- the input gate
 
@@ -165,7 +174,7 @@ class Activation:
     def pump(self) -> None:
         """Execute calls until the mailbox is empty, or the head of it must wait."""
         while self.turn is None and self.status is Status.LIVE:
-            if self.object_id is None and self.seq == 0:
+            if self.absent:
                 # An answer from defaults holds for these calls only: another owner may have created it before later ones came.
                 if not self.mailbox or self.mailbox[0] not in self.absent_for:
                     self.host.absent_done(self)
@@ -240,11 +249,14 @@ class Activation:
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
         changed = delta != "[]"
-        absent = self.object_id is None and self.seq == 0
+        absent = self.absent
+        creates = absent and method.creates
         answer = Answer(call, result, None, turn.after)
-        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
+        if not self.host.policy(self.options.kind).writes(
+            changed=changed or creates, outputs=False, own_id=own_id, refused=False, absent=absent
+        ):
             return answer, None
-        if self.seq == 0:
+        if absent:
             delta = state.initial()
         encoded = method.result.encode(result)
         weight = encoded_size(encoded)
@@ -272,7 +284,7 @@ class Activation:
             else:
                 error = refusals.rebuild(encoded)
                 own_id = call.own_id and call.method.recorded
-                absent = self.object_id is None and self.seq == 0
+                absent = self.absent
                 if self.host.policy(self.options.kind).writes(changed=False, outputs=False, own_id=own_id, refused=True, absent=absent):
                     self.queue(self._entry(EntryKind.REFUSAL, call, turn, "[]", encoded), Answer(call, None, error, None))
                     return
@@ -404,6 +416,11 @@ class Activation:
 
     # -------------------------------------------------------------------------------------------- out of memory
 
+    @property
+    def absent(self) -> bool:
+        """Whether there is no object yet: no row, and no turn that will make one."""
+        return self.object_id is None and self.seq == 0
+
     def is_thawing(self) -> bool:
         return self.status is Status.THAWING
 
@@ -433,7 +450,7 @@ class Activation:
 
     def farewell_snapshot(self) -> Snapshot | None:
         """A snapshot worth writing before memory is dropped: only when idle, so that the state is the committed one."""
-        if self.object_id is None or self.tail < min(8, self.options.snapshot_every):
+        if self.object_id is None or self.seq == self.migrated_at or self.tail < min(8, self.options.snapshot_every):
             return None
         return self._snapshot()
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from .codec import kind_of
 from .errors import DefinitionError, InvalidArguments, UnknownField, UnknownMethod, UnknownType
+from .existence import creators_of, is_given
 from .methods import FieldReader, Method, marks_of, resolve_hints
 from .options import Options, did_you_mean
 from .state import Field, Shape
+from .upcasting import upcasters_of
 
 if TYPE_CHECKING:
     from .durable import DurableObject
@@ -56,6 +58,13 @@ class Definition:
         above = next((vars(base)["_jido_definition"].options for base in cls.__mro__[1:] if "_jido_definition" in vars(base)), None)
         self.options = Options.read(name, cls.__dict__.get("Meta"), above)
         self.label = self.options.label or f"{self._app_label(cls.__module__)}.{name}"
+        if self.label in self.options.aliases:
+            raise DefinitionError(f"{name}.Meta.aliases holds {self.label!r}, the label it has: aliases are those it had before.")
+        self.labels = (self.label, *self.options.aliases)
+        """Under which its objects may be stored, today's first."""
+        self.stored_label = self.labels[1] if self.options.aliases else self.label
+        """Under which new objects are stored. The oldest alias, the one name that code from before the renaming looks at too:
+        so whoever creates an object first, old code or new, there is one row, by the table's own constraint."""
         self.shape: Shape = {}
         self.transients: dict[str, Any] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -66,6 +75,9 @@ class Definition:
         self._reserved = reserved
         self._read_annotations(reserved)
         self._read_methods(reserved)
+        self.creators = creators_of(name, self._functions, self.HOOKS)
+        """Methods that create; where there are any, nothing else does."""
+        self.upcasters = upcasters_of(cls, self.options.version)
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
         for hook in ("clean",):
             if inspect.iscoroutinefunction(self.hooks.get(hook)):
@@ -112,6 +124,8 @@ class Definition:
                         )
                     continue
                 if name in reserved:
+                    if is_given(name, base):
+                        continue
                     raise DefinitionError(f"{type_name}.{name}: the name {name!r} belongs to DurableObject. Choose another one.")
                 if isinstance(value, types.FunctionType):
                     self._functions[name] = value
@@ -226,21 +240,32 @@ class Definition:
     @classmethod
     def register(cls, definition: Definition) -> None:
         """Enter a type under its label; raises ``DefinitionError`` where another class has it."""
-        other = cls.registry.get(definition.label)
-        if other is not None:
-            ours, theirs = definition.cls, other.cls
+        ours = definition.cls
+        for other in list(cls.registry.values()):
+            theirs = other.cls
+            shared = [label for label in definition.labels if label in other.labels]
+            if not shared:
+                continue
             same = ours.__module__ == theirs.__module__ and (ours.__qualname__ == theirs.__qualname__ or "<locals>" in ours.__qualname__)
-            if not same:
-                raise DefinitionError(
-                    f"{ours.__module__}.{ours.__qualname__} and {theirs.__module__}.{theirs.__qualname__} have the same label "
-                    f"{definition.label!r}. Set Meta.label in one of them."
-                )
+            if same:
+                # The class has been made again, with another label perhaps.
+                del cls.registry[other.label]
+                continue
+            names = f"{ours.__module__}.{ours.__qualname__} and {theirs.__module__}.{theirs.__qualname__}"
+            if definition.label == other.label:
+                raise DefinitionError(f"{names} have the same label {definition.label!r}. Set Meta.label in one of them.")
+            raise DefinitionError(
+                f"{names} both claim the label {shared[0]!r} (Meta.label or Meta.aliases). The objects that are stored under it are "
+                f"of one type: take the alias out of one of them."
+            )
         cls.registry[definition.label] = definition
 
     @classmethod
     def of(cls, label: str) -> Definition:
-        """The type with that label; raises ``UnknownType``."""
-        try:
-            return cls.registry[label]
-        except KeyError:
-            raise UnknownType(label, did_you_mean(label, cls.registry)) from None
+        """The type that has that label, or had it (``Meta.aliases``); raises ``UnknownType``."""
+        definition = cls.registry.get(label)
+        if definition is None:
+            definition = next((one for one in cls.registry.values() if label in one.options.aliases), None)
+        if definition is None:
+            raise UnknownType(label, did_you_mean(label, cls.registry))
+        return definition

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from . import keys
+from . import errors, keys
 from .definition import Definition
 from .errors import DefinitionError, InvalidKey, StateError, UndeclaredAttribute
+from .existence import add_exceptions
 from .methods import marks_of
 from .options import did_you_mean
 from .refs import Ref
@@ -49,6 +50,11 @@ class DurableObject:
     _jido: Activation
     _jido_definition: ClassVar[Definition]
 
+    AlreadyExists: ClassVar[type[errors.AlreadyExists]] = errors.AlreadyExists
+    """Raised by a ``@creates`` method of this type where the object exists; each type has a class of its own."""
+    DoesNotExist: ClassVar[type[errors.DoesNotExist]] = errors.DoesNotExist
+    """Raised by every other call on an absent key, if the type has a ``@creates`` method; each type has a class of its own."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A class made inside a function may name that function's own classes in its annotations.
@@ -56,6 +62,7 @@ class DurableObject:
         namespace = {cls.__name__: cls, **(frame.f_locals if frame.f_locals is not frame.f_globals else {})}
         definition = Definition(cls, _RESERVED, namespace)
         cls._jido_definition = definition
+        add_exceptions(cls)
         if not definition.options.abstract:
             Definition.register(definition)
 

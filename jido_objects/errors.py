@@ -250,6 +250,16 @@ class NewerVersion(StoreError):
     retryable = True
 
 
+class MigrationGap(StoreError):
+    """{0} was written by older code (state version {1}), and {2}, whose state version is {3}, has no migration from there.
+    Write @migrates(from_version={1}) in {2}. Nothing was changed and other objects are served."""
+
+
+class MigrationFailed(StoreError):
+    """{0} cannot be brought from state version {1} to {2}: {3}. Correct @migrates(from_version={1}) and deploy it. Nothing was
+    changed and other objects are served."""
+
+
 # ---------------------------------------------------------------- the application's own
 
 
@@ -286,6 +296,14 @@ class ObjectException(Exception):
         if type(self) is not ObjectException and type(self).__dict__.get("__doc__"):
             return _message(self, self.args)
         return super().__str__()
+
+
+class AlreadyExists(ObjectException):
+    """{0} exists already, and this call was to create it. Call a method that changes it, or choose another key."""
+
+
+class DoesNotExist(ObjectException):
+    """{0} does not exist. Create it first, with a method that is marked @creates."""
 
 
 def text_of(error: BaseException) -> str:

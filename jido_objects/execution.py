@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import existence
 from .errors import DeadlineExceeded, TurnTimeout
 from .limits import CANCEL_GRACE, LOOP_HELD_SECONDS
 from .state import current_turn
@@ -31,7 +32,12 @@ def execute(activation: Activation, call: Call) -> None:
         return
     call.started = True
     method = call.method
-    turn = activation.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
+    turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
+    refusal = existence.refusal(activation, method) if activation.definition.creators else None
+    if refusal is not None:
+        activation.abort(call, turn, refusal)
+        return
+    activation.turn = turn
     on_create = activation.definition.hooks.get("on_create") if activation.seq == 0 and not method.query else None
     if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
         activation.task = host.spawn(_guarded(activation, call, turn, on_create))

@@ -381,7 +381,7 @@ class Host:
 
     async def read(self, definition: Definition, name: Name) -> dict[str, Any] | None:
         """Committed state without waking the object, or ``None`` where there is none."""
-        found = await self.ask(lambda: self.finding.ask(name))
+        _, found = await self.ask(lambda: self.find(definition, name))
         if found is None or found.destroyed:
             return None
         loaded = await self.ask(lambda: self.load(name, found.id))
@@ -390,8 +390,19 @@ class Host:
         return state.plain()
 
     async def exists(self, name: Name) -> bool:
-        found = await self.ask(lambda: self.finding.ask(name))
+        _, found = await self.ask(lambda: self.find(Definition.of(name[0]), name))
         return found is not None and not found.destroyed
+
+    async def find(self, definition: Definition, name: Name) -> tuple[Name, Found | None]:
+        """An object's row, and the name under which it stands, or would be made: its type may have had other labels."""
+        if not definition.options.aliases:
+            return name, await self.finding.ask(name)
+        names = [(label, name[1]) for label in definition.labels]
+        rows = [row for row in zip(names, await asyncio.gather(*map(self.finding.ask, names)), strict=True) if row[1] is not None]
+        if len(rows) > 1:
+            others = ", ".join(repr(label) for (label, _), _ in rows[1:])
+            logger.error("%s is stored under %r, which counts, and under %s, which is not seen", describe(name), rows[0][0][0], others)
+        return rows[0] if rows else ((definition.stored_label, name[1]), None)
 
     # -------------------------------------------------------------------------------------------- out of memory
 

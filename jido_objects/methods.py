@@ -23,6 +23,7 @@ class Marks:
 
     query: bool = False
     expose: bool = False
+    creates: bool = False
 
 
 def marks_of(function: Callable[..., Any]) -> Marks:
@@ -49,6 +50,7 @@ class Method:
         "_native",
         "_plain",
         "_prefix",
+        "creates",
         "defaults",
         "expose",
         "function",
@@ -80,6 +82,7 @@ class Method:
         self.query = marks.query
         self.recorded = not marks.query
         self.expose = marks.expose
+        self.creates = marks.creates
         self.is_async = inspect.iscoroutinefunction(function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(f"{self.label} is a generator; a method returns one value: return a list.")

@@ -24,6 +24,7 @@ class Options:
     version: int = 1
     """Version of the state's shape, from 1; objects that newer code has written raise ``NewerVersion``."""
     aliases: tuple[str, ...] = ()
+    """Labels that the type had before, the oldest first."""
     idle_seconds: float = limits.IDLE_SECONDS
     """Seconds without a call after which an object leaves memory."""
     turn_timeout: float = limits.TURN_TIMEOUT
@@ -66,6 +67,9 @@ class Options:
                 raise DefinitionError(f"{owner}.Meta.{name} is a tuple of names: write ({given[name]!r},).")
             if given.get(name) is not None:
                 given[name] = tuple(given[name])
+                wrong = next((one for one in given[name] if not isinstance(one, str) or not one), None)
+                if wrong is not None or len(set(given[name])) < len(given[name]):
+                    raise DefinitionError(f"{owner}.Meta.{name} is a tuple of different names, not {given[name]!r}.")
         options = replace(base, **given)
         if options.kind != "durable":
             raise DefinitionError(f"{owner}.Meta.kind {options.kind!r} is reserved; the kind that exists is 'durable'.")

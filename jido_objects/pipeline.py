@@ -200,7 +200,7 @@ class Pipeline:
                 activation.unsent = activation.unsent[len(take) :]
             activation.in_flight = take
             rows += len(take)
-            label, key = activation.name
+            label, key = activation.stored
             batch.append(
                 (
                     activation,

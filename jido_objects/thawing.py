@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .activation import Activation, Status
 from .errors import CallFailed, JidoError, NotHosting, OwnedElsewhere, OwnershipLost, StateError, StoreError, StoreUnavailable, text_of
 from .limits import PATIENCE
+from .rebuilding import check_version
 from .stores.protocol import Claim, Owner
 from .turns import Name, describe, own, start_over
 
@@ -65,7 +66,7 @@ class Thawing:
                     await self._wait_for_trust()
                     continue
             waiting = set(activation.mailbox)
-            found = await host.finding.ask(name)
+            activation.stored, found = await host.find(activation.definition, name)
             if not activation.is_thawing():
                 return
             if found is not None and found.owner is not None and found.owner.present and (lease is None or found.owner.term != lease.term):
@@ -86,6 +87,9 @@ class Thawing:
                 if not activation.is_thawing():
                     return
                 continue
+            # Before the claim, which would keep newer code from it for as long as this term lives. What is written between this
+            # look and the claim is written under another epoch, and the claim is not valid then.
+            check_version(activation.definition, name, found.version)
             ours = found.owner is not None and found.owner.term == lease.term
             epoch = await host.pipeline.claim(Claim(found.id, found.epoch, again=ours))
             if epoch is None:

@@ -276,6 +276,8 @@ class ChoiceKind(Kind):
         self._loaded = {(type(data), data): value for value, data in pairs}
         if len(self._loaded) < len(self._dumped):
             raise ValueError(f"two values of {name} have the same JSON")
+        self.written = [data for _, data in pairs]
+        """The JSON of each."""
         self.types = frozenset(type(value) for value, _ in pairs)
         self.json = frozenset(FORMS[type(data)] for _, data in pairs)
         self.textual = self.json == {"string"}

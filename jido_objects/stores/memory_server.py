@@ -321,7 +321,8 @@ class MemoryServer:
         if row.owner is not None:
             term = self.terms.get(row.owner)
             owner = Owner(row.owner, True, self._lease_left(term), term.info) if term else Owner(row.owner, False)
-        return Found(row.id, row.epoch, owner, row.destroyed)
+        version = next(reversed(row.journal.values()))[1].version if row.journal else 0
+        return Found(row.id, row.epoch, owner, row.destroyed, version)
 
     async def load(self, transaction: Transaction, object_ids: Sequence[int]) -> list[Loaded]:
         await transaction.executing()

@@ -211,13 +211,13 @@ class PostgresStore:
     async def find(self, names: Sequence[tuple[str, str]]) -> list[Found | None]:
         parameters = [arrays.texts([type_ for type_, _ in names]), arrays.texts([key for _, key in names])]
         found: list[Found | None] = [None] * len(names)
-        for place, id_, epoch, destroyed, owner, present, left, *info in _rows(await self._execute(statements.FIND, parameters)):
+        for place, id_, epoch, destroyed, version, owner, present, left, *info in _rows(await self._execute(statements.FIND, parameters)):
             of = None
             if owner is not None:
                 of = Owner(UUID(owner.decode()), present == b"t")
                 if of.present:
                     of.lease_left, of.info = float(_text(left)), _info(*info)
-            found[int(_text(place)) - 1] = Found(int(_text(id_)), int(_text(epoch)), of, destroyed == b"t")
+            found[int(_text(place)) - 1] = Found(int(_text(id_)), int(_text(epoch)), of, destroyed == b"t", int(_text(version)))
         return found
 
     async def load(self, object_ids: Sequence[int]) -> list[Loaded]:

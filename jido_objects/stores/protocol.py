@@ -80,6 +80,8 @@ class Found:
     epoch: int
     owner: Owner | None
     destroyed: bool = False
+    version: int = 0
+    """``Meta.version`` of the code that wrote the newest journal row; 0 where there is none."""
 
 
 @dataclass(slots=True)

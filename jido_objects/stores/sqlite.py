@@ -179,7 +179,9 @@ class SqliteStore:
     # ---------------------------------------------------------------- objects
 
     async def find(self, names: Sequence[tuple[str, str]]) -> list[Found | None]:
-        sql = f"""SELECT o.id, o.epoch, o.destroyed, o.owner, t.id, {", ".join(f"t.{name}" for name in TermInfo.__slots__)}
+        sql = f"""SELECT o.id, o.epoch, o.destroyed,
+            (SELECT j.version FROM jido_journal j WHERE j.object_id = o.id ORDER BY j.seq DESC LIMIT 1),
+            o.owner, t.id, {", ".join(f"t.{name}" for name in TermInfo.__slots__)}
             FROM jido_object o LEFT JOIN jido_term t ON t.id = o.owner WHERE o.type = ? AND o.key = ?"""
 
         def find(connection: sqlite3.Connection) -> list[Found | None]:
@@ -189,11 +191,11 @@ class SqliteStore:
                 if row is None:
                     found.append(None)
                     continue
-                id_, epoch, destroyed, owner, present, *info = row
+                id_, epoch, destroyed, version, owner, present, *info = row
                 of = None if owner is None else Owner(UUID(owner), present is not None)
                 if of is not None and of.present:
                     of.lease_left, of.info = self._lease_left(of.term), _info(info)
-                found.append(Found(id_, epoch, of, bool(destroyed)))
+                found.append(Found(id_, epoch, of, bool(destroyed), version or 0))
             return found
 
         return await self._read(find)

@@ -143,7 +143,9 @@ END_LANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id
 
 # ---------------------------------------------------------------- reads
 
-FIND = Statement(f"""SELECT n.place, o.id, o.epoch, o.destroyed, o.owner, t.id IS NOT NULL, {_LEASE_LEFT}, {_TERM}
+FIND = Statement(f"""SELECT n.place, o.id, o.epoch, o.destroyed,
+    coalesce((SELECT j.version FROM jido_journal j WHERE j.object_id = o.id ORDER BY j.seq DESC LIMIT 1), 0),
+    o.owner, t.id IS NOT NULL, {_LEASE_LEFT}, {_TERM}
 FROM unnest({_arrays(1, "text", "text")}) WITH ORDINALITY AS n (type, key, place)
 CROSS JOIN LATERAL (SELECT * FROM jido_object o WHERE o.type = n.type AND o.key = n.key OFFSET 0) o
 LEFT JOIN jido_term t ON t.id = o.owner""")

@@ -234,6 +234,20 @@ class StoreContract:
             assert await store.find([(TYPE, k)]) == [Found(_id(id_), 1, Owner(term, False))]
 
     @on_a_loop
+    async def test_find_tells_the_version_of_the_newest_row(self) -> None:
+        async with self.writing() as (world, store, _, writer):
+            k, bare = key(), key()
+            id_ = _id((await writer.append([create(k, 2, version=1)]))[0])
+            await world.put(TYPE, bare, epoch=1)
+            assert [f and f.version for f in await store.find([(TYPE, k), (TYPE, bare)])] == [1, 0]
+            await writer.append([extend(k, id_, 2, version=3)])
+            assert [f and f.version for f in await store.find([(TYPE, k)])] == [3]
+            # A snapshot says nothing of its own: it is of a row.
+            assert await writer.snapshot([Snapshot(id_, 3, 1, "{}", 3)]) == [True]
+            await writer.append([extend(k, id_, 3, 2, version=4)])
+            assert [f and f.version for f in await store.find([(TYPE, k)])] == [4]
+
+    @on_a_loop
     async def test_find_without_names_and_with_one_twice(self) -> None:
         async with self.writing() as (_, store, _, writer):
             assert await store.find([]) == []

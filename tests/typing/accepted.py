@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, assert_type
 
-from jido_objects import DurableObject, ObjectException, Ref, Transient, expose, query
+from jido_objects import DurableObject, ObjectException, Ref, Transient, creates, expose, migrates, query
+from jido_objects.errors import AlreadyExists, DoesNotExist
 
 
 class SoldOut(ObjectException):
@@ -50,6 +51,35 @@ class Sale(DurableObject):
         return " ".join(words)
 
     def close(self) -> None: ...
+
+
+class Account(DurableObject):
+    owner: str = ""
+
+    @creates
+    def open(self, owner: str) -> bool:
+        self.owner = owner
+        return True
+
+    @creates
+    async def take_over(self, owner: str) -> str:
+        await asyncio.sleep(0)
+        return owner
+
+    @migrates(from_version=1)
+    @staticmethod
+    def to_2(state: dict[str, Any]) -> dict[str, Any]:
+        state["owner"] = state.pop("name")
+        return state
+
+    @staticmethod
+    @migrates(from_version=2)
+    def to_3(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    class Meta:
+        version = 3
+        aliases = ("shop.Wallet",)
 
 
 class EarlySale(Sale):
@@ -111,3 +141,20 @@ def errors() -> None:
         assert_type(refusal.applied, bool | None)
         assert_type(refusal.retryable, bool)
         assert_type(refusal.call_id, str | None)
+
+
+def existence(account: Ref[Account]) -> None:
+    assert_type(account.call(Account.open, "ann"), bool)
+    assert_type(account.call(Account.take_over, "ann"), str)
+    assert_type(Account.to_2({"name": "ann"}), dict[str, Any])
+    assert_type(Account.to_3({}), dict[str, Any])
+    try:
+        account.call(Account.open, "ann")
+    except Account.AlreadyExists as there:
+        assert_type(there, AlreadyExists)
+        assert_type(there.call_id, str | None)
+    except (Account.DoesNotExist, EarlySale.DoesNotExist) as absent:
+        assert_type(absent, DoesNotExist)
+    except DoesNotExist:
+        pass
+    assert_type(Account.DoesNotExist, type[DoesNotExist])

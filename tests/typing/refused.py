@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jido_objects import DurableObject, Ref, Transient, expose, query
+from typing import Any
+
+from jido_objects import DurableObject, Ref, Transient, creates, expose, migrates, query
 
 
 class Sale(DurableObject):
@@ -21,6 +23,28 @@ class Sale(DurableObject):
     @query
     def left(self, plus: int) -> int:
         return self.stock + plus
+
+
+class Account(DurableObject):
+    owner: str = ""
+
+    @creates
+    def open(self, owner: str) -> bool:
+        return bool(owner)
+
+    @migrates(from_version="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    @staticmethod
+    def to_2(state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    # A migration returns the document, and takes nothing else.
+    @migrates(from_version=2)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
+    @staticmethod
+    def to_3(state: dict[str, Any]) -> None: ...
+
+    @migrates(from_version=3)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
+    def to_4(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state
 
 
 class Room(DurableObject):
@@ -44,6 +68,11 @@ def calls(sale: Ref[Sale]) -> None:
     # A result is what the method returns, not a coroutine, and not something else.
     wrong: str = sale.call(Sale.reserve, "ann")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     print(wrong)
+
+
+def existence(account: Ref[Account]) -> None:
+    account.call(Account.open)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    account.call(Account.to_2, {})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 async def async_calls(sale: Ref[Sale]) -> None:
