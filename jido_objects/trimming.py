@@ -14,7 +14,6 @@ is written to again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from itertools import islice
@@ -96,19 +95,21 @@ class Trimmer:
     async def run(self) -> None:
         """Trim until cancelled."""
         clock = self._host.clock
-        walked_at = clock.monotonic()
+        next_walk = clock.monotonic() + self._period()
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), max(0.0, walked_at + self._period() - clock.monotonic()))
+            walking = False
+            try:
+                await asyncio.wait_for(self._wanted.wait(), max(0.0, next_walk - clock.monotonic()))
+            except TimeoutError:
+                walking = True
+                next_walk = clock.monotonic() + self._period()
             self._wanted.clear()
             # Only who hosts trims: a process that looks at an object and ends is not asked for more.
             if self._host.lease is None:
-                walked_at = max(walked_at, clock.monotonic() - self._period() / 2)
                 continue
             try:
                 await self._trim_due()
-                if clock.monotonic() - walked_at >= self._period():
-                    walked_at = clock.monotonic()
+                if walking:
                     await self.round()
             except StoreError as error:
                 if not self._failing:
