@@ -154,7 +154,7 @@ def test_an_id_from_the_future_is_its_callers_own(database: str) -> None:
 def test_ids_that_derive_from_a_callers_own_are_remembered_like_it(database: str) -> None:
     assert Chain.at("a").using(call_id="order").call(Chain.walk, ["b"]) == 1
     assert Chain.at("a").call(Chain.walk, ["b"]) == 1
-    own = {call_id: own for call_id, own in Journal.objects.using(database).values_list("call_id", "own_id")}
+    own = dict(Journal.objects.using(database).values_list("call_id", "own_id"))
     assert own
     assert all(flag == (not ids.is_generated(call_id)) for call_id, flag in own.items())
     assert any(call_id.startswith("order/") for call_id in own)
