@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from jido_objects import DurableObject
 from jido_objects.clock import SystemClock
-from jido_objects.errors import StoreUnavailable
+from jido_objects.definition import Definition
+from jido_objects.errors import CorruptObject, StoreUnavailable
 from jido_objects.host import HostSettings
-from jido_objects.stores.protocol import Trim, Trimmed, Walk
-from jido_objects.stores.windows import START, cut, droppable
+from jido_objects.rebuilding import rebuild
+from jido_objects.state import State
+from jido_objects.stores.protocol import EntryKind, Loaded, TailEntry, Trim, Trimmed, Walk
+from jido_objects.stores.windows import START, cut, droppable, stretch
 from jido_objects.trimming import ALONE, NEAR, STRETCH, TOGETHER, Trimmer
 
 
@@ -160,3 +164,27 @@ def test_a_busy_object_keeps_about_twenty_snapshots_and_always_a_base() -> None:
         assert most <= 24, most
         assert seq - oldest <= rows * 1.25
         assert now - oldest / per_snapshot * 60 <= day * 1.25
+
+
+def test_a_walk_leaves_to_the_next_stretch_what_its_limit_cut_in_two() -> None:
+    rows = [("~1", 1, "a.A"), ("~2", 2, "a.A"), ("~2", 3, "a.A")]
+    assert stretch(1.0, START, rows, [], 3).until == ("~1", START[1])
+    assert stretch(1.0, START, rows, [], 4).until == ("~2", START[1])
+    # There is no other way on from here.
+    assert stretch(1.0, START, rows[1:], [], 2).until == ("~2", START[1])
+
+
+def test_an_object_can_be_rebuilt_from_its_destruction_on() -> None:
+    class Gone(DurableObject):
+        n: int = 5
+
+        class Meta:
+            label = "tests.Gone"
+
+    definition = Definition.registry.pop("tests.Gone")
+    state = State(definition.shape, {}, "an object")
+    tail = [TailEntry(9, 1, EntryKind.DESTROY, "[]", 0), TailEntry(10, 1, EntryKind.TURN, '[["set","n",7]]', 0)]
+    rebuild(state, definition, ("tests.Gone", "a"), Loaded(None, tail, 10, 1))
+    assert state.plain() == {"n": 7}
+    with pytest.raises(CorruptObject):
+        rebuild(state, definition, ("tests.Gone", "a"), Loaded(None, tail[1:], 10, 1))
