@@ -71,6 +71,24 @@ def populate(stage: Stage, type_: type[DurableObject], name: str, count: int, de
     return keys
 
 
+def repeat(stage: Stage, like: str, turns: int) -> None:
+    """Objects of ``populate`` have so many turns, and a snapshot at the last."""
+    one = "SELECT 2 AS n" + "".join(f" UNION ALL SELECT {n}" for n in range(3, turns + 1))
+    number = "lpad(n.n::text, 31, '0')" if stage.vendor == "postgresql" else "printf('%%031d', n.n)"
+    stage.rows(
+        f"""INSERT INTO jido_journal ({_COLUMNS}) SELECT j.object_id, n.n, j.epoch, j.digest, j.at, j.version, j.format, j.kind, j.own_id,
+        '~1' || {number}, j.method, j.user_id, j.delta, j.result, j.extra
+        FROM jido_journal j JOIN jido_object o ON o.id = j.object_id CROSS JOIN ({one}) n WHERE o.key LIKE %s AND j.seq = 1""",
+        [like],
+    )
+    stage.rows(
+        f"""INSERT INTO jido_snapshot (object_id, seq, epoch, at, version, format, document)
+        SELECT id, {turns}, 1, %s, 1, {FORMAT}, '{{"value":1}}' FROM jido_object WHERE key LIKE %s""",
+        [_stamp(stage), like],
+    )
+    settle(stage)
+
+
 def settle(stage: Stage) -> None:
     """What the load left to be done is done now, and not in the next measurement."""
     if stage.vendor == "postgresql":

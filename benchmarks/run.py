@@ -14,7 +14,7 @@ from jido_objects.bench.progress import Progress, progress
 from jido_objects.bench.stage import Stage
 from jido_objects.bench.stats import Figure, Workload, measure
 
-from . import fence, memory, profiling, scale
+from . import fence, memory, profiling, scale, windows
 
 MEMORY = "memory"
 
@@ -26,6 +26,7 @@ def workloads(quick: bool) -> dict[str, Callable[[Stage], Workload | None]]:
         "fence": fence.overhead,
         "state-size": scale.state_size,
         "thaw": partial(scale.thaw, turns=20_000 if quick else 1_000_000),
+        "trimming": partial(windows.trimming, rows=30_000 if quick else 100_000),
         "cold": partial(scale.cold, count=2_000 if quick else 20_000),
     }
 

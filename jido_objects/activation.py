@@ -11,10 +11,11 @@ import asyncio
 import copy
 import logging
 from collections import deque
+from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from . import refusals
+from . import ids, refusals
 from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
@@ -321,7 +322,8 @@ class Activation:
             kind,
             turn.now,
             call.call_id,
-            call.own_id,
+            # An id that derives from a caller's own is sent again with it, so it is remembered for as long.
+            call.own_id or not ids.looks_generated(call.call_id),
             call.method.name,
             call.digest,
             delta,
@@ -383,7 +385,7 @@ class Activation:
                         self.let_out(follower)
             if pending.snapshot is not None:
                 snapshot = pending.snapshot
-                self.host.pipeline.keep(Snapshot(object_id, snapshot.seq, snapshot.epoch, snapshot.document, snapshot.version))
+                self.host.pipeline.keep(replace(snapshot, object_id=object_id))
         if unbelieved:
             self.host.distrust(self, unbelieved)
 
@@ -446,7 +448,8 @@ class Activation:
         self.tail = self.tail_bytes = 0
         # The epoch of the row at that seq: where nothing was written since the thaw, an earlier owner's.
         epoch = self.head_epoch if self.seq == self.head_seq else self.epoch
-        return Snapshot(self.object_id or 0, self.seq, epoch, document, self.options.version)
+        retention = self.options.retention or self.host.settings.retention
+        return Snapshot(self.object_id or 0, self.seq, epoch, document, self.options.version, retention)
 
     def farewell_snapshot(self) -> Snapshot | None:
         """A snapshot worth writing before memory is dropped: only when idle, so that the state is the committed one."""

@@ -169,8 +169,15 @@ class UnreadableResult(JidoError):
 
 
 class CallExpired(JidoError):
-    """The call id {0!r} is older than the window in which calls are remembered ({1} s). Whether it ran is no longer known:
-    look at the state, then call again with a new id."""
+    """The call id {0!r} is older than the calls that are still remembered (for {1} s; of an object with a very long history for less).
+    Whether it ran is no longer known: look at the state, then call again with a new id."""
+
+    applied = None
+
+
+class UnknownCall(JidoError, LookupError):
+    """No call with the id {0!r} is recorded on {1}: it was never made, is still on its way, left no row, or its id is no longer
+    remembered. Call with the same id to make sure that it is applied once."""
 
     applied = None
 

@@ -41,9 +41,11 @@ from .lease import Lease
 from .pipeline import Pipeline
 from .policy import POLICIES, Policy
 from .rebuilding import rebuild
+from .remembering import expired
 from .state import State
-from .stores.protocol import Found, Loaded, Recorded, Store, TermEnded, TermInfo
+from .stores.protocol import Forgotten, Found, Loaded, Recorded, Store, TermEnded, TermInfo
 from .thawing import Thawing
+from .trimming import Trimmer
 from .turns import Call, Name, describe, own, start_over
 
 logger = logging.getLogger("jido_objects.host")
@@ -64,6 +66,11 @@ class HostSettings:
     lease_seconds: float = limits.LEASE_SECONDS
     stall_seconds: float = limits.STALL_SECONDS
     max_activations: int = limits.ACTIVATIONS
+    retention: float = limits.RETENTION
+    call_id_seconds: float = limits.CALL_ID_SECONDS
+    retention_rows: int = limits.RETENTION_ROWS
+    retention_bytes: int = limits.RETENTION_BYTES
+    retention_least: float = limits.RETENTION_LEAST
     may_host: bool = True
     paused: bool = False
 
@@ -121,7 +128,8 @@ class Host:
         self.finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
         self.loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
         self.thawing = Thawing(self)
-        self._recalling: Batcher[tuple[int, str], Recorded | None] = Batcher(store.recall, self.spawn)
+        self.recalling: Batcher[tuple[int, str], Recorded | Forgotten | None] = Batcher(store.recall, self.spawn)
+        self.trimmer = Trimmer(self)
         self._confirming: Batcher[UUID, bool] = Batcher(store.alive, self.spawn)
 
     # -------------------------------------------------------------------------------------------- a term's life
@@ -132,6 +140,7 @@ class Host:
         self.started_at = self.clock.monotonic()
         self.spawn(self._sweep())
         self.spawn(self._bury_the_dead())
+        self.spawn(self.trimmer.run())
 
     async def term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
@@ -308,12 +317,14 @@ class Host:
         async def ask() -> None:
             recorded = failed = None
             try:
-                recorded = await self.ask(lambda: self._recalling.ask((object_id, call.call_id)))
+                recorded = await self.ask(lambda: self.recalling.ask((object_id, call.call_id)))
             except Exception as error:
                 if not isinstance(error, JidoError):
                     logger.exception("What is recorded of %s cannot be read", call)
                     error = UnreadableResult(str(call), text_of(error))
                 failed = own(error)
+            if isinstance(recorded, Forgotten):
+                recorded, failed = None, expired(self, call)
             if activation.status is not Status.LIVE:
                 # The call waits on another activation now, which asks for itself: this answer may be older than its claim.
                 return

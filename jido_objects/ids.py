@@ -15,7 +15,9 @@ import time
 from .errors import InvalidArguments
 from .limits import CALL_ID_BYTES
 
-_GENERATED = re.compile(r"~[0-9a-f]{32}")
+GENERATED = "~[0-9a-f]{32}"
+"""What a generated id looks like, as a regular expression."""
+_GENERATED = re.compile(GENERATED)
 
 
 class _Generator:
@@ -48,9 +50,24 @@ def is_generated(call_id: str) -> bool:
     return _GENERATED.fullmatch(call_id) is not None
 
 
+def looks_generated(call_id: str) -> bool:
+    """``is_generated`` for an id that is not a caller's own: generated, or derived from another by ``nested``. Cheaper."""
+    return len(call_id) == 33 and call_id[0] == "~"
+
+
 def generated_at(call_id: str) -> float:
     """Seconds since 1970 at which a generated id was made, by its maker's clock."""
-    return int(call_id[1:13], 16) / 1000
+    return generated_ms(call_id) / 1000
+
+
+def prefix(seconds: float) -> str:
+    """What every id that was generated earlier is less than."""
+    return f"~{int(seconds * 1000):012x}"
+
+
+def generated_ms(call_id: str) -> int:
+    """Milliseconds since 1970 at which a generated id was made, by its maker's clock; exact, to be compared."""
+    return int(call_id[1:13], 16)
 
 
 def nested(parent: str, *path: str) -> str:

@@ -34,6 +34,11 @@ LOOP_HELD_SECONDS: Final = 0.05
 """A synchronous turn that holds the host's loop longer is logged with its stack."""
 RETENTION: Final = 24 * 3600.0
 CALL_ID_SECONDS: Final = 7 * 24 * 3600.0
+RETENTION_ROWS: Final = 100_000
+RETENTION_BYTES: Final = 64 * 1024 * 1024
+"""What one object's history may hold, rows and bytes, before its window has passed."""
+RETENTION_LEAST: Final = 120.0
+"""For so long a row stays even then: somebody may be about to ask again for what it answers."""
 
 
 def encoded_size(text: str) -> int:

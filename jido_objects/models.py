@@ -42,7 +42,7 @@ class Object(models.Model):
     paused = models.BooleanField(db_default=False)
     created_at = models.DateTimeField(db_default=Now())
     horizon = models.DateTimeField(null=True)
-    """Time of the newest row that was trimmed from its journal: what a generated id from before it did is no longer known."""
+    """The latest time in a generated call id whose row was trimmed: what an id no newer than it did is no longer known."""
     expires_at = models.DateTimeField(null=True)
     indexed = models.JSONField(null=True)
     """The fields that ``Meta.index`` names, as the newest journal row left them."""
@@ -165,6 +165,20 @@ class RememberedCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.object_id}/{self.call_id}"
+
+
+class Walk(models.Model):
+    """How far the journal has been walked in search of what is past one window, by generated ids and by callers' own."""
+
+    milliseconds = models.BigIntegerField(primary_key=True)
+    call_id = NameField(max_length=CALL_ID_BYTES)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "jido_walk"
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds / 1000} s: {self.call_id}, {self.at}"
 
 
 class Deployment(models.Model):

@@ -77,6 +77,8 @@ class Options:
             value = getattr(options, name)
             if not limits.is_positive(value):
                 raise DefinitionError(f"{owner}.Meta.{name} is a number above zero, not {value!r}.")
+        if options.retention is not None and not limits.is_positive(options.retention):
+            raise DefinitionError(f"{owner}.Meta.retention is a number of seconds above zero, not {options.retention!r}.")
         if not limits.is_positive(options.version) or options.version != int(options.version):
             raise DefinitionError(f"{owner}.Meta.version counts from 1, not {options.version!r}.")
         return options

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from .errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from .limits import BATCH_BYTES, BATCH_ROWS
-from .stores.protocol import Append, Appended, Claim, Recorded, Snapshot, Store, TermEnded, Writer
+from .remembering import expired
+from .stores.protocol import Append, Appended, Claim, Forgotten, Recorded, Snapshot, Store, TermEnded, Writer
 from .turns import Call, describe
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Pipeline:
         for (activation, append), appended in zip(batch, outcome, strict=True):
             if isinstance(appended, int):
                 self.rows += len(append.entries)
+                self._host.trimmer.wrote(appended, append.type, len(append.entries), sum(p.size for p in activation.in_flight))
                 activation.committed(activation.in_flight, appended)
                 if activation.closed is not None:
                     # It was dropped meanwhile: the activation after it waits until these rows are there to be read.
@@ -271,6 +273,9 @@ class Pipeline:
                 recorded, entry, call = found.get(pending), pending.entry, pending.answer.call
                 if recorded is None:
                     redo.append(call)
+                elif isinstance(recorded, Forgotten):
+                    # It may have landed, and much else since.
+                    activation.fail(call, expired(self._host, call))
                 elif (recorded.seq, recorded.at) == (entry.seq, entry.at):
                     activation.let_out(pending.answer)
                 else:
@@ -279,7 +284,7 @@ class Pipeline:
                     activation.answer_recorded(call)
             self._resolve(activation, redo)
 
-    async def _recorded(self, batch: list[tuple[Activation, Append]]) -> dict[Pending, Recorded]:
+    async def _recorded(self, batch: list[tuple[Activation, Append]]) -> dict[Pending, Recorded | Forgotten]:
         """What the journal holds of these calls, whoever wrote it."""
         found = await self._store.find([(append.type, append.key) for _, append in batch])
         asked: list[Pending] = []
@@ -289,7 +294,7 @@ class Pipeline:
                 for pending in activation.in_flight:
                     asked.append(pending)
                     questions.append((row.id, pending.entry.call_id))
-        answers: list[Recorded | None] = await self._store.recall(questions) if questions else []
+        answers = await self._store.recall(questions) if questions else []
         return {pending: recorded for pending, recorded in zip(asked, answers, strict=True) if recorded is not None}
 
     async def _claim(self) -> None:

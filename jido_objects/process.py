@@ -176,6 +176,8 @@ class Process:
                 lease_seconds=settings.LEASE_SECONDS,
                 stall_seconds=settings.STALL_SECONDS,
                 max_activations=settings.MAX_ACTIVATIONS,
+                retention=settings.RETENTION,
+                call_id_seconds=settings.CALL_ID_SECONDS,
                 may_host=settings.HOST != "never",
                 paused=settings.PAUSED,
             ),

@@ -31,6 +31,9 @@ def rebuild(state: State, definition: Definition, name: Name, loaded: Loaded) ->
         size = encoded_size(document)
         for entry in tail:
             where = f"journal row {entry.seq}"
+            if seq == 0 and entry.kind is EntryKind.DESTROY:
+                # The history before it was trimmed: an object begins anew with its destruction.
+                seq = entry.seq - 1
             if entry.seq != seq + 1:
                 raise CorruptObject(describe(name), f"its journal has row {entry.seq} after {seq}")
             seq = entry.seq

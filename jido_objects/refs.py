@@ -86,6 +86,10 @@ class Router(Protocol):
 
     async def aexists(self, ref: Ref[Any]) -> bool: ...
 
+    def result(self, ref: Ref[Any], call_id: str) -> Any: ...
+
+    async def aresult(self, ref: Ref[Any], call_id: str) -> Any: ...
+
 
 def _no_router() -> Router:
     raise ConfigurationError("Django is not set up: call django.setup() first, with 'jido_objects' in INSTALLED_APPS.")
@@ -223,6 +227,18 @@ class Ref(Generic[T]):
     async def aexists(self) -> bool:
         """``exists`` for async code; raises ``StoreUnavailable``."""
         return await _router().aexists(self)
+
+    def result(self, call_id: str) -> Any:
+        """The recorded result of the call with this id; what it refused with is raised. Reads the database, from any process.
+
+        Raises ``UnknownCall`` where no such call is recorded, and ``CallExpired`` where it may have been: a generated id that is
+        older than what is remembered.
+        """
+        return _router().result(self, ids.check(call_id))
+
+    async def aresult(self, call_id: str) -> Any:
+        """``result`` for async code."""
+        return await _router().aresult(self, ids.check(call_id))
 
     # -------------------------------------------------------------------------------------------- identity
 

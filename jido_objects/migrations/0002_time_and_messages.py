@@ -52,6 +52,17 @@ class Migration(migrations.Migration):
                 "db_table": "jido_call",
             },
         ),
+        migrations.CreateModel(
+            name="Walk",
+            fields=[
+                ("milliseconds", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("call_id", jido_objects.models.NameField(max_length=200)),
+                ("at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "jido_walk",
+            },
+        ),
         migrations.RemoveConstraint(
             model_name="inbox",
             name="jido_inbox_sender",

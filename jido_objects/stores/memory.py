@@ -7,7 +7,8 @@ then land late, until its lane has been deleted (``memory_server``).
 Faults are aimed through one hook, called at named points. For an operation ``append`` they are, in order: ``append:called``
 (nothing sent yet), ``append:sent`` (under way to the server), ``append:executing`` (its locks are taken), ``append:executed``
 (in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``, ``end_lane``,
-``append``, ``claim``, ``snapshot``, ``find``, ``load``, ``recall``, ``history``; and there is ``connect``.
+``append``, ``claim``, ``snapshot``, ``find``, ``load``, ``recall``, ``history``, ``trim``, ``walk``, ``walked``, ``forget``;
+and there is ``connect``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,28 @@ from uuid import UUID, uuid4
 
 from ..errors import OutcomeUnknown, StoreUnavailable
 from .memory_server import MemoryServer, Transaction
-from .protocol import Append, Appended, Claim, Entry, Found, Loaded, Recorded, Snapshot, TermInfo, TermRow
+from .protocol import (
+    Append,
+    Appended,
+    Claim,
+    Entry,
+    Forgotten,
+    Found,
+    Loaded,
+    Recorded,
+    Snapshot,
+    TermInfo,
+    TermRow,
+    Trim,
+    Trimmed,
+    Walk,
+)
 
 __all__ = ["Faults", "MemoryLink", "MemoryServer", "MemoryStore"]
 
 T = TypeVar("T")
 
-_HARMLESS = frozenset({"terms", "alive", "begin_lane", "end_lane", "find", "load", "recall", "history"})
+_HARMLESS = frozenset({"terms", "alive", "begin_lane", "end_lane", "find", "load", "recall", "history", "walk"})
 """Operations that change nothing a caller can see: a lost reply is no unknown outcome."""
 
 
@@ -180,11 +196,25 @@ class MemoryStore:
     async def load(self, object_ids: Sequence[int]) -> list[Loaded]:
         return await self._call("load", lambda t: self.server.load(t, object_ids))
 
-    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | None]:
+    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | Forgotten | None]:
         return await self._call("recall", lambda t: self.server.recall(t, calls))
 
     async def history(self, object_id: int, after: int = 0, limit: int = 1000) -> list[tuple[int, Entry]]:
         return await self._call("history", lambda t: self.server.history(t, object_id, after, limit))
+
+    # ---------------------------------------------------------------- windows
+
+    async def trim(self, trims: Sequence[Trim], *, call_id_seconds: float, limit: int) -> list[Trimmed | None]:
+        return await self._call("trim", lambda t: self.server.trim(t, trims, call_id_seconds, limit))
+
+    async def walk(self, retention: float, slack: float, limit: int) -> Walk:
+        return await self._call("walk", lambda t: self.server.walk(t, retention, slack, limit))
+
+    async def walked(self, walk: Walk) -> bool:
+        return await self._call("walked", lambda t: self.server.walked(t, walk))
+
+    async def forget(self, call_id_seconds: float, limit: int) -> int:
+        return await self._call("forget", lambda t: self.server.forget(t, call_id_seconds, limit))
 
 
 class MemoryWriter:

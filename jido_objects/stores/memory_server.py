@@ -18,15 +18,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from uuid import UUID
 
 from ..clock import Clock, SystemClock
 from ..errors import StoreError, StoreUnavailable, Unacceptable
+from ..limits import RETENTION_ROWS
+from . import memory_windows
 from .protocol import (
+    FORGOTTEN,
     Append,
     Appended,
     Claim,
     Entry,
+    Forgotten,
     Found,
     Loaded,
     Owner,
@@ -37,6 +42,7 @@ from .protocol import (
     TermInfo,
     TermRow,
 )
+from .windows import droppable, forgotten
 
 LOCK_SECONDS = 0.3
 """How long a burial waits for a row before it ends the statements that hold it."""
@@ -132,6 +138,9 @@ class _Object:
     journal: dict[int, tuple[int, Entry]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    snapshots_at: dict[int, float] = field(default_factory=dict)
+    remembered: dict[str, Recorded] = field(default_factory=dict)
+    horizon: datetime | None = None
 
 
 class MemoryServer:
@@ -149,7 +158,13 @@ class MemoryServer:
         self.lanes: dict[UUID, UUID] = {}
         self.objects: dict[int, _Object] = {}
         self.names: dict[tuple[str, str], _Object] = {}
+        self.walks: dict[float, tuple[str, datetime]] = {}
+        self.retention_rows = RETENTION_ROWS
         self._ids = itertools.count(1)
+        self.trim = partial(memory_windows.trim, self)
+        self.walk = partial(memory_windows.walk, self)
+        self.walked = partial(memory_windows.walked, self)
+        self.forget = partial(memory_windows.forget, self)
 
     # ---------------------------------------------------------------- terms
 
@@ -299,13 +314,15 @@ class MemoryServer:
         if row is None or head is None or head[0] != snapshot.epoch:
             return False
         row.snapshots[snapshot.seq] = snapshot
-        seqs = sorted(row.snapshots)
-        oldest = min(row.journal)
-        base = max((seq for seq in seqs if seq <= oldest), default=None)
-        for seq in seqs[:-2]:
-            if seq != base:
-                del row.snapshots[seq]
+        row.snapshots_at.setdefault(snapshot.seq, self.clock.now().timestamp())
+        at = {seq: row.snapshots_at[seq] for seq in row.snapshots}
+        for seq in droppable(at, min(row.journal), snapshot.seq, snapshot.retention, self.retention_rows):
+            del row.snapshots[seq]
         return True
+
+    def drop(self, row: _Object, seq: int) -> Entry:
+        """Take a row out of the journal."""
+        return row.journal.pop(seq)[1]
 
     # ---------------------------------------------------------------- reads
 
@@ -342,16 +359,18 @@ class MemoryServer:
         ]
         return Loaded(snapshot, tail, head, row.journal[head][0] if head else row.epoch)
 
-    async def recall(self, transaction: Transaction, calls: Sequence[tuple[int, str]]) -> list[Recorded | None]:
+    async def recall(self, transaction: Transaction, calls: Sequence[tuple[int, str]]) -> list[Recorded | Forgotten | None]:
         await transaction.executing()
         with self.mutex:
             return [self._recall(*call) for call in calls]
 
-    def _recall(self, object_id: int, call_id: str) -> Recorded | None:
+    def _recall(self, object_id: int, call_id: str) -> Recorded | Forgotten | None:
         row = self.objects.get(object_id)
-        seq = row.calls.get(call_id) if row else None
-        if row is None or seq is None:
+        if row is None:
             return None
+        seq = row.calls.get(call_id)
+        if seq is None:
+            return row.remembered.get(call_id) or (FORGOTTEN if forgotten(call_id, row.horizon) else None)
         entry = row.journal[seq][1]
         return Recorded(seq, entry.kind, entry.method, entry.digest, entry.result, entry.at)
 

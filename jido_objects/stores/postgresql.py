@@ -21,9 +21,25 @@ from psycopg.pq.abc import PGresult
 from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
+from .postgresql_windows import PostgresWindows
 from .postgresql_writer import PostgresWriter
-from .protocol import Entry, EntryKind, Found, Loaded, Owner, Recorded, Snapshot, TailEntry, TermInfo, TermRow, as_mapping
+from .protocol import (
+    FORGOTTEN,
+    Entry,
+    EntryKind,
+    Forgotten,
+    Found,
+    Loaded,
+    Owner,
+    Recorded,
+    Snapshot,
+    TailEntry,
+    TermInfo,
+    TermRow,
+    as_mapping,
+)
 from .sqlstates import pooler, refusal
+from .windows import forgotten
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +52,7 @@ _OURS = frozenset(
 """Parameters that are about Django's own connections."""
 
 
-class PostgresStore:
+class PostgresStore(PostgresWindows):
     """One loop's view of a PostgreSQL database; implements ``Store``.
 
     ``parameters`` are Django's connection parameters for the alias. ``timeout`` bounds every statement, in seconds; past it
@@ -62,6 +78,7 @@ class PostgresStore:
         self._setup = statements.SESSION.format(milliseconds=int(timeout * 900))
         if role is not None:
             self._setup += '; SET ROLE "{}"'.format(role.replace('"', '""'))
+        super().__init__()
         self._link: Link | None = None
         self._connecting = asyncio.Lock()
 
@@ -89,6 +106,7 @@ class PostgresStore:
             self._link = link
 
     async def close(self) -> None:
+        self.end_trimming()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -232,12 +250,15 @@ class PostgresStore:
                 one.tail.append(TailEntry(seq, epoch, EntryKind(int(_text(kind))), text.decode(), version))
         return loaded
 
-    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | None]:
-        recalled: list[Recorded | None] = [None] * len(calls)
+    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | Forgotten | None]:
+        recalled: list[Recorded | Forgotten | None] = [None] * len(calls)
         parameters = [arrays.plain([object_id for object_id, _ in calls]), arrays.texts([call_id for _, call_id in calls])]
-        for place_, seq, kind, method, digest, result, at in _rows(await self._execute(statements.RECALL, parameters)):
+        for place_, what, seq, kind, method, digest, result, at in _rows(await self._execute(statements.RECALL, parameters)):
             place = int(_text(place_)) - 1
-            if recalled[place] is None:
+            if what == b"2":
+                if recalled[place] is None and forgotten(calls[place][1], datetime.fromisoformat(_text(at))):
+                    recalled[place] = FORGOTTEN
+            elif recalled[place] is None:
                 recalled[place] = Recorded(
                     int(_text(seq)),
                     EntryKind(int(_text(kind))),

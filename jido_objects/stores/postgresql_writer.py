@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, StoreError, StoreUnavailable, Unacceptable
+from ..limits import RETENTION_ROWS
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement
 from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlstates import Duplicate, refusal
+from .windows import SHARES
 
 if TYPE_CHECKING:
     from .postgresql import PostgresStore
@@ -296,6 +298,8 @@ class PostgresWriter:
             arrays.plain([s.epoch for s in snapshots]),
             arrays.plain([s.version for s in snapshots]),
             arrays.texts([s.document for s in snapshots]),
+            arrays.plain([s.retention / SHARES for s in snapshots]),
+            b"%d" % (RETENTION_ROWS // SHARES),
         ]
         result = await self._execute("a snapshot", statements.SNAPSHOT, parameters)
         if not result.ntuples:

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 from uuid import UUID
 
+from .. import limits
 from ..errors import Unacceptable
 
 FORMAT = 1
@@ -93,7 +94,7 @@ class Entry:
     at: datetime
     call_id: str
     own_id: bool
-    """Whether the caller chose the id; such rows are kept for CALL_ID_SECONDS."""
+    """Whether the caller chose the id, or the id it derives from; such ids are remembered for CALL_ID_SECONDS."""
     method: str
     digest: int
     """64-bit signed digest of the method and its bound arguments."""
@@ -154,6 +155,8 @@ class Snapshot:
     epoch: int
     document: str
     version: int
+    retention: float = field(default=limits.RETENTION, compare=False)
+    """Seconds for which history is kept: how many older snapshots stay beside this one follows from it. Not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,55 @@ class Recorded:
     at: datetime
 
 
+class Forgotten:
+    """The answer to a generated id that may have been recorded and trimmed: nobody knows any more."""
+
+
+FORGOTTEN: Final = Forgotten()
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What may go of one object's history: rows older than ``retention`` seconds, and where ``rows`` or ``size`` bytes newer
+    ones are there, also those that are older than ``least`` seconds."""
+
+    object_id: int
+    retention: float
+    rows: int = limits.RETENTION_ROWS
+    size: int | None = None
+    """``None``: bytes are not counted. Counting reads all rows of the object."""
+    least: float = limits.RETENTION_LEAST
+
+    def window(self, head: int, seq: int, line: int | None) -> float:
+        """How old the row at ``seq`` must be to go. ``line``: the row from which on ``size`` bytes are there."""
+        if seq <= head - self.rows or (line is not None and seq < line):
+            return min(self.retention, self.least)
+        return self.retention
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What went."""
+
+    rows: int
+    more: bool
+    """Whether there is more to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A stretch of the journal that has come past a window, oldest first, and the objects whose rows lie in it."""
+
+    retention: float
+    since: tuple[str, datetime]
+    """Where it begins: the last generated call id, and the time of the last row with a caller's own, that were walked past."""
+    until: tuple[str, datetime]
+    objects: dict[int, str]
+    """Label of the type, by object."""
+    more: bool
+    """Whether the walk can go on at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class TermRow:
     """A term that has not been buried."""
@@ -222,7 +274,8 @@ class Writer(Protocol):
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         """Store snapshots of committed state, each with the epoch of the row at its ``seq``; per snapshot whether it was
-        taken (not when no such row is committed). Keeps the last two of an object and one at or before its oldest row."""
+        taken (not when no such row is committed). Of an object stay: the last two, one at or before its oldest row, and the
+        first of each eighth of its window, in time and in rows; so its oldest row can be any of these at times to come."""
 
     async def settle(self) -> None:
         """Make sure that nothing sent before can still land, then be ready again. May be repeated: raises
@@ -278,11 +331,33 @@ class Store(Protocol):
         """The last snapshot and the tail of each object, as they are: whether the tail is contiguous is for the reader to
         check. For an owner: only after its claim has returned."""
 
-    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | None]:
-        """What is recorded under ``(object_id, call_id)``."""
+    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | Forgotten | None]:
+        """What is recorded under ``(object_id, call_id)``, in the journal or, for callers' own ids, after its row was trimmed.
+
+        ``None``: it is not recorded, and was not. ``FORGOTTEN``: a generated id no newer than the newest one that was
+        trimmed from this object. Ids are compared with ids, so no clock decides that."""
 
     async def history(self, object_id: int, after: int = 0, limit: int = 1000) -> list[tuple[int, Entry]]:
-        """Rows after a seq, in order, each with its epoch."""
+        """Rows after a seq, in order, each with its epoch. What was trimmed is missing at the beginning."""
+
+    # windows
+    async def trim(self, trims: Sequence[Trim], *, call_id_seconds: float, limit: int) -> list[Trimmed | None]:
+        """Drop the old rows of distinct objects; per object what went, ``None`` where somebody else is at it.
+
+        Rows go up to a snapshot, so that every row that stays can be rebuilt; never the last one. Where an object has none
+        to begin from instead, it keeps its rows. Callers' own ids that are younger than ``call_id_seconds`` stay known.
+        All of it needs no term: what goes, no owner will look for. ``limit`` bounds the rows of one object; of a single
+        one at least so many go, if they may. What is lost with a crash of the database is trimmed again."""
+
+    async def walk(self, retention: float, slack: float, limit: int) -> Walk:
+        """Which objects have rows older than ``retention + slack`` seconds that nobody has walked past: at most ``limit``
+        rows with generated ids and as many with callers' own. It never looks at what rests since it was walked past."""
+
+    async def walked(self, walk: Walk) -> bool:
+        """The objects of a walk have been trimmed: the next begins behind it. False when somebody else was faster."""
+
+    async def forget(self, call_id_seconds: float, limit: int) -> int:
+        """Forget at most ``limit`` callers' own ids that are older, of rows that were trimmed; how many went."""
 
 
 def as_mapping(info: TermInfo) -> dict[str, Any]:

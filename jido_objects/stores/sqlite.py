@@ -18,8 +18,10 @@ from uuid import UUID
 from ..errors import OutcomeUnknown, StoreUnavailable, UnsupportedDatabase
 from . import oslock
 from .protocol import (
+    FORGOTTEN,
     Entry,
     EntryKind,
+    Forgotten,
     Found,
     Loaded,
     Owner,
@@ -32,7 +34,9 @@ from .protocol import (
     as_mapping,
 )
 from .sqlite_connection import moment, refusals, stamp, transaction
+from .sqlite_windows import SqliteWindows
 from .sqlite_writer import SqliteWriter
+from .windows import forgotten
 from .worker import Worker
 
 T = TypeVar("T")
@@ -40,14 +44,16 @@ T = TypeVar("T")
 _INFO = ", ".join(TermInfo.__slots__)
 _ENTRY = "seq, epoch, digest, at, version, kind, own_id, call_id, method, user_id, delta, result, extra"
 _TABLES = (
-    "SELECT id, type, key, owner, epoch, destroyed FROM jido_object LIMIT 0",
+    "SELECT id, type, key, owner, epoch, destroyed, horizon FROM jido_object LIMIT 0",
     f"SELECT id, started, lease_until, lease_seconds, {_INFO} FROM jido_term LIMIT 0",
     f"SELECT object_id, {_ENTRY}, format FROM jido_journal LIMIT 0",
-    "SELECT object_id, seq, epoch, version, format, document FROM jido_snapshot LIMIT 0",
+    "SELECT object_id, seq, epoch, at, version, format, document FROM jido_snapshot LIMIT 0",
+    "SELECT object_id, call_id, seq, kind, method, digest, result, at FROM jido_call LIMIT 0",
+    "SELECT milliseconds, call_id, at FROM jido_walk LIMIT 0",
 )
 
 
-class SqliteStore:
+class SqliteStore(SqliteWindows):
     """One loop's view of a SQLite file; implements ``Store``.
 
     ``parameters`` are Django's connection parameters for the alias, ``commands`` its ``init_command``s. ``timeout`` bounds
@@ -59,6 +65,7 @@ class SqliteStore:
     def __init__(
         self, parameters: Mapping[str, Any], *, alias: str = "default", commands: Sequence[str] = (), timeout: float = 10.0
     ) -> None:
+        super().__init__()
         self.name = alias
         self._parameters = {"timeout": timeout, **parameters, "isolation_level": None, "check_same_thread": False, "detect_types": 0}
         self._commands = [command for command in commands if command.strip()]
@@ -104,6 +111,7 @@ class SqliteStore:
         self._worker = worker
 
     async def close(self) -> None:
+        await self.end_trimming()
         if self._worker is not None:
             worker, self._worker = self._worker, None
             await worker.close()
@@ -211,12 +219,14 @@ class SqliteStore:
 
         return await self._read(load)
 
-    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | None]:
-        sql = "SELECT seq, kind, method, digest, result, at FROM jido_journal WHERE object_id = ? AND call_id = ? ORDER BY seq"
-
-        def recall(connection: sqlite3.Connection) -> list[Recorded | None]:
-            rows = [connection.execute(sql, call).fetchone() for call in calls]
-            return [row and Recorded(row[0], EntryKind(row[1]), row[2], row[3], row[4], moment(row[5])) for row in rows]
+    async def recall(self, calls: Sequence[tuple[int, str]]) -> list[Recorded | Forgotten | None]:
+        def recall(connection: sqlite3.Connection) -> list[Recorded | Forgotten | None]:
+            # One read transaction: what is being trimmed is seen in the one place or the other.
+            connection.execute("BEGIN")
+            try:
+                return [_recall(connection, call) for call in calls]
+            finally:
+                connection.execute("ROLLBACK")
 
         return await self._read(recall)
 
@@ -266,6 +276,16 @@ def _load(connection: sqlite3.Connection, object_id: int) -> Loaded:
         return Loaded(snapshot, tail, snapshot.seq, snapshot.epoch)
     found = connection.execute("SELECT epoch FROM jido_object WHERE id = ?", (object_id,)).fetchone()
     return Loaded(None, [], 0, found[0] if found else 0)
+
+
+def _recall(connection: sqlite3.Connection, call: tuple[int, str]) -> Recorded | Forgotten | None:
+    for table in ("jido_journal", "jido_call"):
+        sql = f"SELECT seq, kind, method, digest, result, at FROM {table} WHERE object_id = ? AND call_id = ? ORDER BY seq"
+        row = connection.execute(sql, call).fetchone()
+        if row is not None:
+            return Recorded(row[0], EntryKind(row[1]), row[2], row[3], row[4], moment(row[5]))
+    found = connection.execute("SELECT horizon FROM jido_object WHERE id = ?", call[:1]).fetchone()
+    return FORGOTTEN if found and found[0] and forgotten(call[1], moment(found[0])) else None
 
 
 def _info(values: Sequence[Any]) -> TermInfo:

@@ -11,6 +11,7 @@ from uuid import UUID
 from ..errors import OutcomeUnknown, StoreUnavailable, Unacceptable
 from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlite_connection import refusals, stamp, transaction
+from .sqlite_windows import thin
 from .worker import Worker
 
 T = TypeVar("T")
@@ -133,11 +134,5 @@ def _snapshot(connection: sqlite3.Connection, s: Snapshot) -> bool:
         ON CONFLICT (object_id, seq) DO UPDATE SET epoch = excluded.epoch, version = excluded.version, document = excluded.document""",
         (s.object_id, s.seq, s.epoch, s.version, s.document),
     )
-    connection.execute(
-        """DELETE FROM jido_snapshot WHERE object_id = :object
-            AND seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = :object AND p.seq < :seq)
-            AND seq IS NOT (SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = :object
-                AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = :object))""",
-        {"object": s.object_id, "seq": s.seq},
-    )
+    thin(connection, s)
     return True

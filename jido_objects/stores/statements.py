@@ -92,21 +92,29 @@ CLAIM_AGAIN = Statement(f"""{_LANE}, quick AS MATERIALIZED (SELECT set_config('s
     RETURNING o.id)
 SELECT id FROM taken UNION ALL SELECT -1 FROM lane""")
 
-# Deletions see the table as it was before the insert: what is kept of it is the newest older one and the base of history.
-SNAPSHOT = Statement(f"""{_LANE}, taken AS (
+# Deletions see the table as it was before the insert: what is kept of it is the newest older one, the base of history, and the
+# first of each share of its window, in time ($8) and in rows ($9).
+SNAPSHOT = Statement(f"""{_LANE}, given AS MATERIALIZED (
+    SELECT s.* FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "int", "text", "float8")})
+        AS s (object_id, seq, epoch, version, document, share)),
+taken AS (
     INSERT INTO jido_snapshot (object_id, seq, epoch, version, document, format)
     SELECT s.object_id, s.seq, s.epoch, s.version, s.document, $2::smallint
-    FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "int", "text")}) AS s (object_id, seq, epoch, version, document)
+    FROM given s
     WHERE s.epoch = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = s.object_id AND j.seq = s.seq)
     ON CONFLICT (object_id, seq) DO UPDATE SET epoch = excluded.epoch, version = excluded.version, document = excluded.document
     RETURNING object_id, seq),
 dropped AS (
-    DELETE FROM jido_snapshot d USING taken t
-    WHERE d.object_id = ANY ($3::bigint[]) AND d.object_id = t.object_id
+    DELETE FROM jido_snapshot d USING taken t, given g
+    WHERE d.object_id = ANY ($3::bigint[]) AND d.object_id = t.object_id AND g.object_id = t.object_id AND g.seq = t.seq
         AND d.seq < (SELECT max(p.seq) FROM jido_snapshot p WHERE p.object_id = t.object_id AND p.seq < t.seq)
         AND d.seq IS DISTINCT FROM (
             SELECT max(b.seq) FROM jido_snapshot b WHERE b.object_id = t.object_id
-            AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = t.object_id)))
+            AND b.seq <= (SELECT min(j.seq) FROM jido_journal j WHERE j.object_id = t.object_id))
+        AND (SELECT count(*) FROM jido_snapshot e WHERE e.object_id = d.object_id AND e.seq < d.seq
+            AND floor(extract(epoch FROM e.at)::float8 / g.share) = floor(extract(epoch FROM d.at)::float8 / g.share)) > 0
+        AND (SELECT count(*) FROM jido_snapshot e WHERE e.object_id = d.object_id AND e.seq < d.seq
+            AND e.seq / $9::bigint = d.seq / $9::bigint) > 0)
 SELECT object_id, seq FROM taken UNION ALL SELECT -1, -1 FROM lane""")
 
 # ---------------------------------------------------------------- terms and lanes
@@ -164,11 +172,17 @@ UNION ALL SELECT b.place, 1, j.seq, j.epoch, j.version, j.kind, CASE WHEN j.seq 
         SELECT * FROM jido_journal j WHERE j.object_id = b.id AND j.seq >= coalesce(b.seq, 1) OFFSET 0) j
 ORDER BY 1, 2, 3""")
 
-# Planned each time: with no statistics at all the table's size still tells that both columns of the index are wanted.
+# Planned each time: with no statistics at all the table's size still tells that both columns of the index are wanted. One
+# statement, so that what is being trimmed is seen in the one place or the other. Last the object's horizon.
 RECALL = Statement(
-    f"""SELECT c.place, j.seq, j.kind, j.method, j.digest, j.result, j.at
-FROM unnest({_arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place)
-CROSS JOIN LATERAL (SELECT * FROM jido_journal j WHERE j.object_id = c.object_id AND j.call_id = c.call_id OFFSET 0) j ORDER BY 1, 2""",
+    f"""WITH c AS MATERIALIZED (SELECT * FROM unnest({_arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place))
+SELECT c.place, 1, j.seq, j.kind, j.method, j.digest, j.result, j.at FROM c
+CROSS JOIN LATERAL (SELECT * FROM jido_journal j WHERE j.object_id = c.object_id AND j.call_id = c.call_id OFFSET 0) j
+UNION ALL SELECT c.place, 1, r.seq, r.kind, r.method, r.digest, r.result, r.at FROM c
+CROSS JOIN LATERAL (SELECT * FROM jido_call r WHERE r.object_id = c.object_id AND r.call_id = c.call_id OFFSET 0) r
+UNION ALL SELECT c.place, 2, 0, NULL, NULL, NULL, NULL, o.horizon FROM c
+CROSS JOIN LATERAL (SELECT o.horizon FROM jido_object o WHERE o.id = c.object_id AND o.horizon IS NOT NULL OFFSET 0) o
+ORDER BY 1, 2, 3""",
     prepare=False,
 )
 
@@ -181,8 +195,10 @@ SESSION = """SET synchronous_commit = on; SET default_transaction_isolation = 'r
 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; SET timezone = 'UTC'; SET datestyle = 'ISO';
 SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = {milliseconds}"""
 PROBE = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, pg_backend_pid()"
-TABLES = f"""SELECT id, type, key, owner, epoch, destroyed FROM jido_object LIMIT 0;
+TABLES = f"""SELECT id, type, key, owner, epoch, destroyed, horizon FROM jido_object LIMIT 0;
 SELECT id, started, lease_until, lease_seconds, {_TERM} FROM jido_term LIMIT 0;
 SELECT id, term FROM jido_lane LIMIT 0;
 SELECT object_id, seq, {_COLUMNS}, format FROM jido_journal LIMIT 0;
-SELECT object_id, seq, epoch, version, format, document FROM jido_snapshot LIMIT 0"""
+SELECT object_id, seq, epoch, at, version, format, document FROM jido_snapshot LIMIT 0;
+SELECT object_id, call_id, seq, kind, method, digest, result, at FROM jido_call LIMIT 0;
+SELECT milliseconds, call_id, at FROM jido_walk LIMIT 0"""

@@ -13,6 +13,7 @@ from jido_objects.stores.protocol import Store
 
 from .failures import Client, FailureContract
 from .store_contract import StoreContract
+from .window_contract import WindowContract
 from .world import Fault, When, World
 
 
@@ -68,7 +69,7 @@ class MemoryWorld(World):
         return row.id
 
 
-class TestMemoryStore(StoreContract, FailureContract):
+class TestMemoryStore(StoreContract, WindowContract, FailureContract):
     def world(self) -> MemoryWorld:
         return MemoryWorld()
 
@@ -76,7 +77,7 @@ class TestMemoryStore(StoreContract, FailureContract):
         assert isinstance(world, MemoryWorld)
         return sorted(world.server.objects[object_id].snapshots)
 
-    async def trim(self, world: World, object_id: int, up_to: int) -> None:
+    async def cut(self, world: World, object_id: int, up_to: int) -> None:
         assert isinstance(world, MemoryWorld)
         for seq in range(1, up_to + 1):
             del world.server.objects[object_id].journal[seq]

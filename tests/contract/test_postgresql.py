@@ -12,11 +12,12 @@ from .failures import Client, FailureContract
 from .postgresql import PostgresWorld, needs_postgresql
 from .proxy import Proxy
 from .store_contract import StoreContract
+from .window_contract import WindowContract
 from .world import Fault, World
 
 
 @needs_postgresql
-class TestPostgresStore(StoreContract, FailureContract):
+class TestPostgresStore(StoreContract, WindowContract, FailureContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgresql_parameters: dict[str, Any]) -> None:
         self.parameters = postgresql_parameters
@@ -28,7 +29,7 @@ class TestPostgresStore(StoreContract, FailureContract):
         assert isinstance(world, PostgresWorld)
         return [seq for (seq,) in await world.sql("SELECT seq FROM jido_snapshot WHERE object_id = %s ORDER BY seq", object_id)]
 
-    async def trim(self, world: World, object_id: int, up_to: int) -> None:
+    async def cut(self, world: World, object_id: int, up_to: int) -> None:
         assert isinstance(world, PostgresWorld)
         await world.sql("DELETE FROM jido_journal WHERE object_id = %s AND seq <= %s", object_id, up_to)
 

@@ -17,6 +17,7 @@ from jido_objects.stores.sqlite import SqliteStore
 
 from .failures import FailureContract
 from .store_contract import StoreContract
+from .window_contract import WindowContract
 from .world import Fault, When, World
 
 
@@ -77,7 +78,7 @@ class SqliteWorld(World):
             return connection.execute(sql, parameters).fetchall()
 
 
-class TestSqliteStore(StoreContract, FailureContract):
+class TestSqliteStore(StoreContract, WindowContract, FailureContract):
     has_late = False
 
     @pytest.fixture(autouse=True)
@@ -95,6 +96,6 @@ class TestSqliteStore(StoreContract, FailureContract):
         assert isinstance(world, SqliteWorld)
         return [seq for (seq,) in world.sql("SELECT seq FROM jido_snapshot WHERE object_id = ? ORDER BY seq", object_id)]
 
-    async def trim(self, world: World, object_id: int, up_to: int) -> None:
+    async def cut(self, world: World, object_id: int, up_to: int) -> None:
         assert isinstance(world, SqliteWorld)
         world.sql("DELETE FROM jido_journal WHERE object_id = ? AND seq <= ?", object_id, up_to)

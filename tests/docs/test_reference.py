@@ -26,7 +26,7 @@ import jido_objects
 from jido_objects import DurableObject, Ref, conf, durable, errors, limits
 from jido_objects.codec import kind_of
 from jido_objects.definition import Definition
-from jido_objects.models import Journal, Object, Snapshot
+from jido_objects.models import Journal, Object, RememberedCall, Snapshot, Walk
 from jido_objects.options import Options
 from jido_objects.state import Field, State, current_turn
 from jido_objects.stores import protocol
@@ -322,7 +322,7 @@ def test_deltas_are_as_documented() -> None:
 
 def test_columns_of_the_tables() -> None:
     text = (ROOT / "docs" / "reference" / "journal.md").read_text()
-    for model in (Journal, Object, Snapshot):
+    for model in (Journal, Object, Snapshot, RememberedCall, Walk):
         table = text.partition(f"<!-- columns: {model._meta.db_table} -->\n\n")[2].partition("\n\n")[0]
         documented = [name for line in table.splitlines() if line.startswith("| `") for name in spans(line.split("|")[1])]
         assert sorted(documented) == sorted(field.column for field in model._meta.concrete_fields if field.column), model._meta.db_table

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from jido_objects import ids
 from jido_objects.definition import Definition
 from jido_objects.host import Host, HostSettings
 from jido_objects.lease import Keeper
@@ -20,7 +21,7 @@ from jido_objects.stores.protocol import TermInfo
 from jido_objects.turns import Call
 
 from .database import Database
-from .loop import VirtualClock, VirtualLoop, run
+from .loop import EPOCH, VirtualClock, VirtualLoop, run
 from .simulation import controlled
 
 T = TypeVar("T")
@@ -145,7 +146,7 @@ class Bench:
 
     def new_id(self) -> str:
         self._ids += 1
-        return f"~{self._ids:032x}"
+        return f"{ids.prefix(EPOCH.timestamp() + self.loop.elapsed)}{self._ids:020x}"
 
     async def process(self, *, keeper: bool = False) -> Process:
         self._pids += 1

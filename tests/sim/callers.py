@@ -10,10 +10,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+from jido_objects import ids
 from jido_objects.activation import Status
 from jido_objects.errors import CallIdReused, JidoError
 
 from .faults import LEASE
+from .loop import EPOCH
 from .objects import LedgerModel
 from .process import SimProcess
 from .witness import Operation, Outcome
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
 MIX = {
     "put": 24, "drain": 6, "drain_slowly": 2, "slow": 6, "stubborn": 1,
     "look": 18, "peek": 3, "confirmed": 5, "look_slowly": 3, "keep": 5, "refuse": 5,
-    "boom": 3, "slow_boom": 2, "again": 5, "twice": 4, "other": 1,
+    "boom": 3, "slow_boom": 2, "again": 5, "twice": 4, "other": 1, "late": 0,
 }  # fmt: skip
 """How often each kind of call is made. ``again`` repeats an answered call with its id, ``twice`` sends one id by two ways at
-once, ``other`` uses an id again for something else."""
+once, ``other`` uses an id again for something else, ``late`` sends a generated id again, long after."""
 
 OWN_IDS = 0.6
 QUESTIONS = [("look", False), ("look", True), ("keep", False), ("refuse", False), ("look_slowly", False)]
@@ -42,6 +44,8 @@ class Callers:
         self.finished: list[Operation] = []
         """Answered calls with their callers' own ids, to be sent again."""
         self.kinds = {**MIX, **simulation.profile.mix}
+        self.generated: list[Operation] = []
+        """Writes under generated ids, to be sent again."""
         self._ids = 0
 
     def choose(self, key: str, rng: random.Random, avoid: SimProcess | None = None) -> SimProcess:
@@ -55,7 +59,11 @@ class Callers:
 
     def new_id(self, own: bool) -> str:
         self._ids += 1
-        return f"order-{self._ids}" if own else f"~{self._ids:032x}"
+        if own:
+            return f"order-{self._ids}"
+        # By the clock of whoever calls, and these differ.
+        seconds = EPOCH.timestamp() + self.simulation.loop.elapsed + (self._ids % 5 - 2) * 0.2
+        return f"{ids.prefix(seconds)}{self._ids:020x}"
 
     async def call(
         self,
@@ -86,6 +94,8 @@ class Callers:
             error = await self.simulation.send(
                 target, operation, lookup=own or attempt > 0 or not first, confirmed=confirmed, timeout=timeout, patience=patience
             )
+            if first and not own and model.writes(method) and attempt == 0:
+                self.generated.append(operation)
             if operation.outcome in (Outcome.OK, Outcome.REFUSED):
                 if own and recorded:
                     self.finished.append(operation)
@@ -137,6 +147,9 @@ class Callers:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(2):
                         group.create_task(self._twice(rng, key, method, args, call_id))
+            case "late" if self.generated:
+                earlier = rng.choice(self.generated)
+                await self.call(rng, earlier.object, earlier.method, earlier.args, call_id=earlier.id, attempts=2)
             case "again" | "other" if self.finished:
                 earlier = rng.choice(self.finished)
                 if kind == "again":

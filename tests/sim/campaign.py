@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from .faults import OPERATIONS, POINTS, STAGES
+from .faults import EVERY_POINT, OPERATIONS, STAGES, WINDOWS
 from .mutants import Catch
 from .simulation import Report, simulate
 
@@ -54,7 +54,7 @@ class Totals:
 
     @property
     def never_struck(self) -> list[str]:
-        return [point for point in POINTS if not self.struck[point]]
+        return [point for point in EVERY_POINT if not self.struck[point]]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,8 +66,8 @@ class Totals:
             "virtual_seconds": round(self.virtual, 1),
             "seconds": round(self.seconds, 1),
             "faults": self.struck.total(),
-            "reached": {point: self.reached[point] for point in POINTS},
-            "struck": {point: self.struck[point] for point in POINTS},
+            "reached": {point: self.reached[point] for point in EVERY_POINT},
+            "struck": {point: self.struck[point] for point in EVERY_POINT},
             "actions": dict(self.actions.most_common()),
             "outcomes": dict(self.outcomes.most_common()),
             "answers": dict(self.answers.most_common()),
@@ -134,7 +134,7 @@ def describe(totals: Totals) -> str:
         "",
         f"{'passed / struck':16}" + "".join(f"{stage:>18}" for stage in STAGES),
     ]
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *WINDOWS):
         cells = [f"{totals.reached[f'{operation}:{stage}']} / {totals.struck[f'{operation}:{stage}']}" for stage in STAGES]
         lines.append(f"{operation:16}" + "".join(f"{cell:>18}" for cell in cells))
     lines.append(f"{'connect':16}{totals.reached['connect']:>14} / {totals.struck['connect']}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 from jido_objects.clock import Clock
-from jido_objects.stores.memory_server import MemoryServer, Transaction, _Term
-from jido_objects.stores.protocol import Append, Claim, EntryKind
+from jido_objects.stores.memory_server import MemoryServer, Transaction, _Object, _Term
+from jido_objects.stores.protocol import Append, Claim, Entry, EntryKind
 
-from .witness import Event, Row, SnapshotRow
+from .witness import Event, Row, SnapshotRow, Violation
 
 
 class OrderedSet(dict[Any, None]):
@@ -49,6 +50,8 @@ class Database(MemoryServer):
         self.terms = _Terms(self.events)
         self.tasks = OrderedSet()  # type: ignore[assignment]
         self.restarts = 0
+        self.archive: dict[int, dict[int, tuple[int, Entry]]] = defaultdict(dict)
+        """What was trimmed, so that the checkers see the whole history."""
 
     def restart(self) -> None:
         """``pg_ctl restart -m immediate``: what has not taken effect never will, what has stays, every connection is lost."""
@@ -78,6 +81,10 @@ class Database(MemoryServer):
                 self.events.append(Event("claimed", str(term), self.objects[claim.object_id].key, epoch))
         return outcome
 
+    def drop(self, row: _Object, seq: int) -> Entry:
+        self.archive[row.id][seq] = row.journal[seq]
+        return super().drop(row, seq)
+
     # ---------------------------------------------------------------- what is in it
 
     def owner_of(self, name: tuple[str, str]) -> UUID | None:
@@ -85,11 +92,21 @@ class Database(MemoryServer):
         return row.owner if row is not None else None
 
     def rows(self) -> Iterator[Row]:
+        """All that were ever committed."""
         for item in self.objects.values():
-            for seq, (epoch, entry) in sorted(item.journal.items()):
+            for seq, (epoch, entry) in sorted({**self.archive[item.id], **item.journal}.items()):
                 refusal = entry.kind is EntryKind.REFUSAL
                 saw, result = split(json.loads(entry.result) if entry.result else None, refusal)
                 yield Row(item.key, seq, epoch, entry.call_id, refusal, entry.own_id, entry.method, saw, result, entry.delta)
+
+    def windows(self) -> Iterator[Violation]:
+        """What is wrong with what trimming has left of the histories."""
+        for item in self.objects.values():
+            seqs = sorted(item.journal)
+            if not seqs or seqs != list(range(seqs[0], seqs[-1] + 1)):
+                yield Violation("gap", item.key, f"the journal holds {seqs}")
+            elif seqs[0] > 1 and not {seqs[0] - 1, seqs[0]} & set(item.snapshots):
+                yield Violation("gap", item.key, f"the journal begins at {seqs[0]}, the snapshots are {sorted(item.snapshots)}")
 
     def snapshots(self) -> Iterator[SnapshotRow]:
         for item in self.objects.values():

@@ -23,8 +23,13 @@ LEASE = 1.0
 
 OPERATIONS = ("begin_term", "renew", "alive", "bury", "begin_lane", "end_lane", "append", "claim", "snapshot", "find", "load", "recall")
 """What a host and its keeper send. ``terms`` and ``history`` are for people and tests."""
+WINDOWS = ("trim", "walk", "walked", "forget")
+"""What a host sends to keep its windows, where they are short enough to matter."""
 STAGES = ("called", "sent", "executing", "executed")
 POINTS = ("connect", *(f"{operation}:{stage}" for operation in OPERATIONS for stage in STAGES))
+
+
+EVERY_POINT = (*POINTS, *(f"{operation}:{stage}" for operation in WINDOWS for stage in STAGES))
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class Profile:
     """How often a partition is the host's too, and not the keeper's alone."""
     slow: float = 0.05
     """The longest ordinary delay at a fault point."""
+    retention: float | None = None
+    """Seconds for which history is kept; such an object then holds few rows as well."""
     late: float = 0.6
     """How often what a fault struck lands late, or never."""
 
@@ -153,6 +160,14 @@ PROFILES: dict[str, Profile] = {
         ((2, ("freeze", "drop", "delay"), every("snapshot", "load", "append")), (1, ("crash", "stop"), _WRITES)),
         count=(2, 4), keys=2, think=0.1, hibernate=1.0, max_activations=1, mix={"again": 10},
     ),
+    "windows": Profile(
+        (
+            (3, ("drop", "delay", "freeze", "crash"), every(*WINDOWS)),
+            (2, ("drop", "freeze", "delay"), (*every("append", "snapshot", "recall"), "find:executed", "load:executed")),
+            (1, ("restart", "stop"), every(*WINDOWS, "append")),
+        ),
+        count=(4, 7), keys=2, think=0.1, hibernate=0.5, retention=0.4, mix={"again": 20, "late": 25, "twice": 8, "put": 50},
+    ),
     "clocks": Profile(
         (
             (1, ("freeze",), every("renew", "append")),
@@ -188,7 +203,7 @@ def aims_of(profile: Profile, rng: random.Random, seconds: float) -> list[Aim]:
         operation = point.partition(":")[0]
         # What happens rarely is struck when it happens; what happens all the time, at some time.
         frequent = operation in ("append", "renew", "find", "recall")
-        rare = operation in ("bury", "begin_term", "begin_lane", "end_lane", "connect")
+        rare = operation in ("bury", "begin_term", "begin_lane", "end_lane", "connect", "forget")
         if action in ("delay", "drop"):
             length = rng.choice((rng.uniform(0.05, 0.5), rng.uniform(0.5, 2.0)))
         elif action == "late reply":

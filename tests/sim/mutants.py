@@ -24,9 +24,10 @@ from jido_objects.methods import Method
 from jido_objects.pipeline import Pipeline
 from jido_objects.policy import Durable
 from jido_objects.state import State
+from jido_objects.stores import memory_server, memory_windows
 from jido_objects.stores.memory import MemoryWriter
 from jido_objects.stores.memory_server import MemoryServer, Mode
-from jido_objects.stores.protocol import Snapshot, TermEnded
+from jido_objects.stores.protocol import Recorded, Snapshot, TermEnded
 from jido_objects.thawing import Thawing
 
 from .simulation import Report, simulate
@@ -426,11 +427,55 @@ def _forgetful() -> Iterator[None]:
     def since_the_snapshot(self: Any, object_id: int, call_id: str) -> Any:
         recorded = recall(self, object_id, call_id)
         row = self.objects.get(object_id)
-        if recorded is not None and row.snapshots and recorded.seq <= max(row.snapshots):
+        if isinstance(recorded, Recorded) and row.snapshots and recorded.seq <= max(row.snapshots):
             return None
         return recorded
 
     with mock.patch.object(MemoryServer, "_recall", since_the_snapshot):
+        yield
+
+
+@mutant("own ids go with their rows", "windows", "callers' own ids outlive their rows (P3)")
+def _own_ids_trimmed() -> Iterator[None]:
+    trim = memory_windows._trim
+
+    def forgetful(server: Any, asked: Any, *args: Any, **kwargs: Any) -> Any:
+        trimmed = trim(server, asked, *args, **kwargs)
+        server.objects[asked.object_id].remembered.clear()
+        return trimmed
+
+    with mock.patch.object(memory_windows, "_trim", forgetful):
+        yield
+
+
+@mutant("no horizon", "windows", "a generated id that may have been trimmed is CallExpired, never a second run")
+def _no_horizon() -> Iterator[None]:
+    with mock.patch.object(memory_server, "forgotten", return_value=False):
+        yield
+
+
+@mutant("the horizon is a time of rows", "windows", "an id is compared with ids: no clock decides what is expired")
+def _horizon_by_rows() -> Iterator[None]:
+    trim = memory_windows._trim
+
+    def by_rows(server: Any, asked: Any, *args: Any, **kwargs: Any) -> Any:
+        row = server.objects[asked.object_id]
+        at = {entry.call_id: entry.at for _, entry in row.journal.values()}
+        with mock.patch.object(memory_windows, "horizon", lambda call_ids: max((at[one] for one in call_ids), default=None)):
+            return trim(server, asked, *args, **kwargs)
+
+    with mock.patch.object(memory_windows, "_trim", by_rows):
+        yield
+
+
+@mutant("rows without a snapshot go", "windows", "rows go up to a snapshot only, so that every row that stays can be rebuilt")
+def _beyond_the_snapshot() -> Iterator[None]:
+    cut = memory_windows.cut
+
+    def all_of_it(first: int, head: int, bases: Any, limit: int, **kwargs: Any) -> Any:
+        return cut(first, head, [head] if bases else [], limit, **kwargs)
+
+    with mock.patch.object(memory_windows, "cut", all_of_it):
         yield
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jido_objects.definition import Definition
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 GRACE = 0.25
 STALL_SECONDS = 1.5
+
+
+def _settings(simulation: Simulation) -> HostSettings:
+    profile = simulation.profile
+    settings = HostSettings(lease_seconds=LEASE, stall_seconds=STALL_SECONDS, max_activations=profile.max_activations or 1000)
+    if profile.retention is None:
+        return settings
+    return replace(settings, retention=profile.retention, retention_rows=24, retention_least=profile.retention / 2)
 
 
 class Request:
@@ -94,7 +103,7 @@ class SimProcess:
         self.host = Host(
             self.store,
             clock,
-            HostSettings(lease_seconds=LEASE, stall_seconds=STALL_SECONDS, max_activations=simulation.profile.max_activations or 1000),
+            _settings(simulation),
             info=TermInfo(pid=pid, hostname=self.name),
             proven_dead=simulation.proven_dead,
         )

@@ -43,6 +43,7 @@ class Report:
     violations: list[Violation] = field(default_factory=list)
     operations: int = 0
     rows: int = 0
+    trimmed: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     """By the name of the error, or ``ok``."""
@@ -84,6 +85,8 @@ class Simulation:
         self.wire = self.random("wire")
         self.chance = self.random("chance")
         self.database = Database(VirtualClock(self.loop))
+        if self.profile.retention is not None:
+            self.database.retention_rows = 24
         self.visible_death = plan.random() < self.profile.visible_death
         self.waiting: dict[str, list[Aim]] = defaultdict(list)
         for aim in aims_of(self.profile, plan, self.seconds):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from jido_objects.activation import Status
-from jido_objects.errors import CallIdReused, HostStopped, JidoError, OutcomeUnknown, OwnedElsewhere
+from jido_objects.errors import CallExpired, CallIdReused, HostStopped, JidoError, OutcomeUnknown, OwnedElsewhere
+from jido_objects.stores.protocol import Trim
 
 from .bench import LEASE, Bench, Process
 
@@ -339,3 +340,30 @@ async def test_a_confirmed_read_is_answered_when_its_host_stops(bench: Bench) ->
     await owner.host.stop(0.5)
     with pytest.raises(HostStopped):
         await asyncio.wait_for(looking, 2)
+
+
+@scenario
+async def test_a_call_whose_row_was_trimmed_before_anybody_could_ask_is_expired(bench: Bench) -> None:
+    owner = await bench.process(keeper=True)
+    await owner.send("k", "put", 1)
+    owner.gates.break_at("append:executed")
+    owner.gates.close("end_lane:called")
+    writing = owner.send("k", "put", 5)
+    await owner.gates.came("end_lane:called")
+    # It was written, and its owner cannot know. Others write on, and the history up to there goes.
+    bench.dead.add(owner.pid)
+    other = await bench.process(keeper=True)
+    for tag in range(10):
+        await other.send("k", "put", tag)
+    assert other.host.hibernate(other.activation("k"))
+    await other.host.pipeline.quiet()
+    await asyncio.sleep(0.1)
+    object_id = bench.database.names["sim.Ledger", "k"].id
+    (trimmed,) = await other.store.trim([Trim(object_id, 0.0)], call_id_seconds=60.0, limit=100)
+    assert trimmed is not None
+    assert trimmed.rows == 11
+    owner.gates.open("end_lane:called")
+    with pytest.raises(CallExpired) as caught:
+        await writing
+    assert caught.value.applied is None
+    assert len(bench.rows("k")) == 12

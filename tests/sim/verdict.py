@@ -28,6 +28,8 @@ def judge(simulation: Simulation) -> None:
     snapshots = rows_by_object(simulation.database.snapshots())  # type: ignore[arg-type]
     for key, journal in rows_by_object(rows).items():
         report.violations.extend(check_journal(journal, snapshots.get(key, ()), model))  # type: ignore[arg-type]
+    report.violations.extend(simulation.database.windows())
+    report.trimmed = sum(len(rows) for rows in simulation.database.archive.values())
     # A failing turn has no answer, and so no row.
     _place_peeks(simulation, rows, model)
     asked = [operation for operation in simulation.history if "boom" not in operation.method and operation.method != "peek"]
