@@ -19,9 +19,12 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .clock import SystemClock
+from django.db import connections
+
+from .clock import Clock, SystemClock
 from .errors import ConfigurationError, HostStopped, JidoError, StoreError
 from .host import Host, HostSettings
 from .lease import Keeper
@@ -29,7 +32,7 @@ from .limits import LOOP_HELD_SECONDS
 from .liveness import proven_dead, this_process
 from .orm import turn_scope
 from .stores.opening import open_store
-from .turns import Call
+from .turns import Call, Reply
 
 if TYPE_CHECKING:
     from .conf import Settings
@@ -42,14 +45,79 @@ WATCH_SECONDS = 0.02
 STOP_SECONDS = 8.0
 
 
-class Process:
-    """The runtime of one process."""
+class WaitingReply(Reply, Protocol):
+    """The answer that a thread waits for."""
 
-    def __init__(self, settings: Settings) -> None:
+    result: Any
+    error: BaseException | None
+
+    def wait(self, timeout: float) -> bool:
+        """Block until the answer is there, at most so many seconds; whether it is."""
+
+
+class ThreadReply:
+    """Wakes a thread that waits on a lock."""
+
+    __slots__ = ("_lock", "error", "result")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def set_result(self, result: Any) -> None:
+        self.result = result
+        self._lock.release()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.error = error
+        self._lock.release()
+
+    def wait(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=max(0.0, timeout))
+
+
+class Runtime(Protocol):
+    """Where a caller's calls go: a host, behind whatever lies between it and the caller's thread."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The host's loop, where a caller can be on it."""
+
+    def reply(self) -> WaitingReply:
+        """What a thread without an event loop waits with."""
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside an ``atomic()`` block on the objects' database."""
+
+    def submit(self, call: Call) -> None: ...
+
+    def submit_all(self, calls: list[Call]) -> None: ...
+
+    def withdraw(self, call: Call) -> None: ...
+
+    async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T: ...
+
+    def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T: ...
+
+    def answered(self, wake: Callable[[], None]) -> None: ...
+
+
+class Process:
+    """The runtime of one process; implements ``Runtime``."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.pid = os.getpid()
         self.settings = settings
-        self.clock = SystemClock()
-        self.loop = asyncio.new_event_loop()
+        self.clock = clock or SystemClock()
+        self.loop = self._new_loop()
         self.host: Host | None = None
         self.stopped = False
         self._incoming: deque[Call] = deque()
@@ -58,6 +126,12 @@ class Process:
         self._starting: asyncio.Task[Host] | None = None
         # Callbacks run in the context they were scheduled from; a caller's must not reach the host.
         self._context = contextvars.Context()
+        self._launch()
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def _launch(self) -> None:
         self._thread = threading.Thread(target=self._run, name="jido-host", daemon=True)
         self._keeper = _KeeperThread(self)
         contextvars.Context().run(self._thread.start)
@@ -74,6 +148,14 @@ class Process:
         return self._thread.ident
 
     # -------------------------------------------------------------------------------------------- in
+
+    def reply(self) -> WaitingReply:
+        """What a thread without an event loop waits with."""
+        return ThreadReply()
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside an ``atomic()`` block on the objects' database."""
+        return connections[self.settings.DATABASE].in_atomic_block
 
     def submit(self, call: Call) -> None:
         """Hand a call to the host, from any thread."""
@@ -99,11 +181,15 @@ class Process:
         """Ask the host something, from any event loop."""
         if asyncio.get_running_loop() is self.loop:
             return await self._answer(question)
-        return await asyncio.wrap_future(self._start(self._answer(question)))
+        return await asyncio.wrap_future(self.begin(question))
 
     def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T:
         """``ask`` from a thread without an event loop."""
-        return self._start(self._answer(question)).result(timeout)
+        return self.begin(question).result(timeout)
+
+    def begin(self, question: Callable[[Host], Awaitable[T]]) -> Future[T]:
+        """``ask`` without waiting."""
+        return self._start(self._answer(question))
 
     async def _answer(self, question: Callable[[Host], Awaitable[T]]) -> T:
         return await question(await self._hosting())
@@ -165,13 +251,7 @@ class Process:
         host = Host(
             open_store(settings.DATABASE),
             self.clock,
-            HostSettings(
-                lease_seconds=settings.LEASE_SECONDS,
-                stall_seconds=settings.STALL_SECONDS,
-                max_activations=settings.MAX_ACTIVATIONS,
-                may_host=settings.HOST != "never",
-                paused=settings.PAUSED,
-            ),
+            self._host_settings(),
             info=this_process(settings.REGION),
             proven_dead=proven_dead,
             turn_scope=turn_scope,
@@ -183,6 +263,16 @@ class Process:
         # Here and not where it is awaited: between this task's end and its waiters' next step others ask for the host.
         self.host = host
         return host
+
+    def _host_settings(self) -> HostSettings:
+        settings = self.settings
+        return HostSettings(
+            lease_seconds=settings.LEASE_SECONDS,
+            stall_seconds=settings.STALL_SECONDS,
+            max_activations=settings.MAX_ACTIVATIONS,
+            may_host=settings.HOST != "never",
+            paused=settings.PAUSED,
+        )
 
     # -------------------------------------------------------------------------------------------- out
 
@@ -321,23 +411,55 @@ def _not_set_up() -> Settings:
     raise ConfigurationError("Django is not set up: call django.setup() first, with 'jido_objects' in INSTALLED_APPS.")
 
 
+def _nothing() -> None:
+    pass
+
+
 _read_settings: Callable[[], Settings] = _not_set_up
+_before_start: Callable[[], None] = _nothing
 
 
-def configure_with(provider: Callable[[], Settings]) -> None:
-    """Set where a process finds its settings when its runtime starts."""
-    global _read_settings
-    _read_settings = provider
+def configure_with(provider: Callable[[], Settings], before_start: Callable[[], None] = _nothing) -> None:
+    """Set where a process finds its settings when its runtime starts, and what is run before: it may still ``use`` another one."""
+    global _read_settings, _before_start
+    _read_settings, _before_start = provider, before_start
 
 
 _lock = threading.Lock()
 _process: Process | None = None
+_current: Process | None = None
+"""What every call goes to, unless somebody chooses call by call."""
+_chooser: Callable[[], Runtime] | None = None
 _parents: list[Process] = []
 """Hosts of the process this one was forked from: kept, so that nothing of theirs is closed from here."""
 
 
-def current() -> Process:
-    """The process's runtime, started on first use."""
+def current() -> Runtime:
+    """The runtime for a call from here: the process's own, started on first use, unless a chooser decides (``use``)."""
+    process = _current
+    if process is not None and process.pid == os.getpid() and not process.stopped:
+        return process
+    return _chosen()
+
+
+def _chosen() -> Runtime:
+    global _current
+    if _chooser is None:
+        _before_start()
+    if _chooser is not None:
+        return _chooser()
+    _current = own()
+    return _current
+
+
+def use(chooser: Callable[[], Runtime] | None) -> None:
+    """Ask ``chooser`` at each call which runtime it goes to; ``None``: all go to the process's own again. For tests."""
+    global _chooser, _current
+    _chooser, _current = chooser, None
+
+
+def own(clock: Clock | None = None) -> Process:
+    """The process's own runtime, started on first use, then with that clock."""
     global _process
     process = _process
     if process is not None and process.pid == os.getpid() and not process.stopped:
@@ -351,7 +473,7 @@ def current() -> Process:
             process = None
         if process is None or process.stopped:
             _refuse_monkey_patching()
-            process = _process = Process(_read_settings())
+            process = _process = Process(_read_settings(), clock)
         return process
 
 

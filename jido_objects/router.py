@@ -12,7 +12,6 @@ import time
 from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable
-from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,7 +22,7 @@ from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, Obj
 from .host import Host
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
 from .methods import Method
-from .process import Process
+from .process import Runtime
 from .refs import Ref
 from .turns import Call, Turn, describe, open_turn
 
@@ -38,29 +37,6 @@ GRACE = 0.25
 """Seconds past its deadline for which a caller waits for the host to say whether the call was started."""
 
 
-class ThreadReply:
-    """Wakes a thread that waits on a lock."""
-
-    __slots__ = ("_lock", "error", "result")
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._lock.acquire()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def set_result(self, result: Any) -> None:
-        self.result = result
-        self._lock.release()
-
-    def set_exception(self, error: BaseException) -> None:
-        self.error = error
-        self._lock.release()
-
-    def wait(self, timeout: float) -> bool:
-        return self._lock.acquire(timeout=max(0.0, timeout))
-
-
 class CallerLoop:
     """One event loop that calls: its calls leave, and its answers come, in bursts.
 
@@ -69,7 +45,7 @@ class CallerLoop:
     that is woken by the first of many finds only that one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, here: Process) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, here: Runtime) -> None:
         self._loop = loop
         self._here = here
         self._leaving: list[Call] = []
@@ -79,7 +55,7 @@ class CallerLoop:
         """Calls with the default timeout, so in the order of their deadlines: one timer serves them all."""
         self._sweeping = False
 
-    def serves(self, here: Process) -> bool:
+    def serves(self, here: Runtime) -> bool:
         """Whether it leads to this runtime: a process may have had another one before."""
         return self._here is here
 
@@ -166,7 +142,7 @@ class LoopReply:
         self._loop.answer(self._future, None, error)
 
 
-def expire(here: Process, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
+def expire(here: Runtime, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
     """A caller's time is up: the host may still say for certain, then the answer is that it is unknown."""
     if future.done():
         return
@@ -227,7 +203,7 @@ class Router:
         here = process.current()
         self._refuse_inside_sqlite_transaction(here, ref, method)
         call, timeout = self._prepare(here, ref, method, args, kwargs, None)
-        reply = call.reply = ThreadReply()
+        reply = call.reply = here.reply()
         here.submit(call)
         if not reply.wait(timeout):
             here.withdraw(call)
@@ -267,7 +243,7 @@ class Router:
             elif caller is not None:
                 caller.forget(call)
 
-    def _caller(self, loop: asyncio.AbstractEventLoop, here: Process) -> CallerLoop:
+    def _caller(self, loop: asyncio.AbstractEventLoop, here: Runtime) -> CallerLoop:
         caller = self._callers.get(loop)
         if caller is None or not caller.serves(here):
             caller = self._callers[loop] = CallerLoop(loop, here)
@@ -290,14 +266,14 @@ class Router:
         elif loop is not None and loop is not here.loop:
             # By the way that acall takes, so that it does not overtake what was called before it.
             self._caller(loop, here).send(call)
-        elif loop is None and connections[here.settings.DATABASE].in_atomic_block:
+        elif loop is None and here.in_transaction():
             transaction.on_commit(leave, using=here.settings.DATABASE)
         else:
             leave()
         return call.call_id
 
     def _prepare(
-        self, here: Process, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None
+        self, here: Runtime, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None
     ) -> tuple[Call, float]:
         args, kwargs = method.bind(args, kwargs)
         options = ref.options
@@ -331,18 +307,17 @@ class Router:
                 call.lookup = True
         return call, timeout
 
-    def _refuse_expired(self, here: Process, call_id: str) -> None:
+    def _refuse_expired(self, here: Runtime, call_id: str) -> None:
         window = here.settings.RETENTION
         if time.time() - ids.generated_at(call_id) > window:
             raise CallExpired(call_id, window, call_id=call_id)
 
-    def _refuse_inside_sqlite_transaction(self, here: Process, ref: Ref[Any], method: Method) -> None:
-        connection = connections[here.settings.DATABASE]
-        if connection.vendor == "sqlite" and connection.in_atomic_block:
+    def _refuse_inside_sqlite_transaction(self, here: Runtime, ref: Ref[Any], method: Method) -> None:
+        if here.in_transaction() and connections[here.settings.DATABASE].vendor == "sqlite":
             raise BlockingCall(
                 f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
                 f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
-                f"cast (it leaves on commit), or use send. In tests use TransactionTestCase or django_db(transaction=True)."
+                f"cast (it leaves on commit), or use send."
             )
 
     # -------------------------------------------------------------------------------------------- looking

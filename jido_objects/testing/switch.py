@@ -1,0 +1,170 @@
+"""Which runtime a call goes to in a test run: the test's own (``InlineProcess``) where the test has a transaction open, else
+the process's, as in production.
+
+Production never comes here. Calls are looked at one by one only after Django's test runner, or pytest-django, has set up
+its test environment; and a call goes to a test's own runtime only while the outermost ``atomic()`` block of its thread's
+connection is one that ``TestCase`` has opened, which Django marks.
+
+*One test, one host.* A test is known by the blocks that ``TestCase`` opened for it. When they are others than those that a
+host was made for, its transaction is over: the host is dropped with all that it had in memory.
+
+*Blocks of the test's own.* What a call wrote inside an ``atomic()`` block that was then rolled back is gone. So, whenever
+such a block has been left, what the host has in memory is compared with the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from asyncio.events import _get_running_loop
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.signals import post_migrate
+
+from .. import conf, process
+from ..activation import Status
+from ..conf import Settings
+from ..errors import ConfigurationError
+from ..host import Host
+from ..process import Process, Runtime
+from .blocks import blocks_of_testcase
+from .carrier import Carrier
+from .clock import CLOCK
+from .inline import InlineProcess
+
+
+class _Test:
+    """A test with a transaction, and its host."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, blocks: list[Any], settings: Settings) -> None:
+        self.connection = connection
+        self.blocks = blocks
+        self.pid = os.getpid()
+        self.process = InlineProcess(settings, CLOCK, connection)
+        self._savepoints: list[Any] = []
+
+    def is_over(self) -> bool:
+        return self.pid != os.getpid() or blocks_of_testcase(self.connection)[: len(self.blocks)] != self.blocks
+
+    def look_after_blocks(self) -> None:
+        """Before a call: forget what a block took back, if one has been left since the last call."""
+        savepoints, before = list(self.connection.savepoint_ids), self._savepoints
+        self._savepoints = savepoints
+        host = self.process.host
+        if host is not None and savepoints[: len(before)] != before and not self.process.loop.is_running():
+            self.process.ask_blocking(_forget_what_is_gone, 10.0)
+
+
+async def _forget_what_is_gone(host: Host) -> None:
+    lease = host.lease
+    if lease is not None and not await host.store.renew(lease.term, lease.seconds):
+        host.term_lost(lease)
+    live = [activation for activation in host.activations.values() if activation.status is Status.LIVE and activation.object_id]
+    loaded = await host.store.load([activation.object_id or 0 for activation in live])
+    for activation, now in zip(live, loaded, strict=True):
+        if (now.head_seq, now.head_epoch) != (activation.head_seq, activation.head_epoch):
+            host.drop(activation, "an atomic() block of the test took back what it had written")
+
+
+_tests: dict[int, _Test] = {}
+"""By the identity of their connection."""
+_carriers: WeakKeyDictionary[asyncio.AbstractEventLoop, Carrier] = WeakKeyDictionary()
+
+
+def take_part() -> None:
+    """In a test run choose from now on, call by call; elsewhere do nothing."""
+    environment = sys.modules.get("django.test.utils")
+    if environment is not None and hasattr(environment._TestState, "saved_data"):
+        post_migrate.connect(_flushed, dispatch_uid="jido_objects.testing")
+        process.use(choose)
+
+
+def choose() -> Runtime:
+    """The runtime for a call from this thread."""
+    settings = conf.read()
+    connection = connections[settings.DATABASE]
+    blocks = blocks_of_testcase(connection)
+    if blocks:
+        return _of_test(connection, blocks, settings)
+    loop = _get_running_loop()
+    if loop is None:
+        return _own(connection)
+    running = process.running()
+    if running is not None and loop is running.loop:
+        return running
+    carrier = _carriers.get(loop)
+    if carrier is None or (carrier.direct is not None and carrier.direct.stopped):
+        carrier = _carriers[loop] = Carrier(settings, CLOCK, _there)
+    return carrier.direct or carrier
+
+
+def _there() -> Process:
+    """The runtime for a call that a carrier brings to this thread."""
+    found = choose()
+    assert isinstance(found, Process)
+    return found
+
+
+def _of_test(connection: BaseDatabaseWrapper, blocks: list[Any], settings: Settings) -> Process:
+    test = _tests.get(id(connection))
+    if test is not None and (test.connection is not connection or test.blocks != blocks or test.process.settings != settings):
+        if test.process.loop.is_running():
+            return test.process
+        if test.blocks != blocks:
+            CLOCK.reset()
+        test = None
+    if test is None or test.process.stopped:
+        _sweep(connection)
+        test = _tests[id(connection)] = _Test(connection, blocks, settings)
+    test.look_after_blocks()
+    return test.process
+
+
+def _sweep(connection: BaseDatabaseWrapper | None = None) -> None:
+    for key, test in list(_tests.items()):
+        if test.connection is connection or test.is_over():
+            del _tests[key]
+            test.process.stop()
+
+
+def _own(connection: BaseDatabaseWrapper) -> Process:
+    running = process.running()
+    if running is not None:
+        return running
+    _sweep()
+    if _tests:
+        raise ConfigurationError(
+            "A TestCase has its transaction open on another thread, and objects live in it: this thread cannot call them. For tests "
+            "that call from several threads use TransactionTestCase, or django_db(transaction=True)."
+        )
+    if threading.current_thread() is threading.main_thread():
+        _refuse_where_the_test_may_not(connection)
+    return process.own(CLOCK)
+
+
+def _refuse_where_the_test_may_not(connection: BaseDatabaseWrapper) -> None:
+    """Let Django or pytest-django say that this test may not use the database. They guard their own connections only, and the
+    host would open its own: to the developer's real database, where no test database was made."""
+    for guarded in (connection.ensure_connection, connection.connect):
+        if type(guarded).__name__ == "_DatabaseFailure" or str(getattr(guarded, "__module__", "")).startswith("pytest_django"):
+            guarded()
+
+
+def _flushed(using: str, **kwargs: Any) -> None:
+    """A database was flushed, as after each ``TransactionTestCase``: no object that a host remembers is there any more."""
+    running = process.running()
+    if running is not None and using == running.settings.DATABASE:
+        process.stop()
+        CLOCK.reset()
+
+
+@atexit.register
+def _end() -> None:
+    while _tests:
+        _tests.popitem()[1].process.stop()
