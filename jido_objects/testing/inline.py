@@ -13,10 +13,10 @@ import asyncio
 import os
 import threading
 import time
-from asyncio.events import _get_running_loop, _set_running_loop
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from asyncio.events import _get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from ..host import Host
 from ..liveness import proven_dead, this_process
 from ..process import Process, WaitingReply
 from ..stores.protocol import Store, TermInfo
-from .blocks import blocks_of_testcase
+from .blocks import blocks_of_testcase, no_running_loop
 from .orm import lend_to_orm
 
 T = TypeVar("T")
@@ -88,17 +88,6 @@ class InlineReply:
         return self._process.run_until(lambda: self.there, timeout)
 
 
-@contextmanager
-def _no_running_loop() -> Iterator[None]:
-    """Let another loop run on this thread, between two steps of the one that runs."""
-    outer = _get_running_loop()
-    _set_running_loop(None)
-    try:
-        yield
-    finally:
-        _set_running_loop(outer)
-
-
 class InlineProcess(Process):
     """See the module; implements ``Runtime``. Belongs to the thread of its connection."""
 
@@ -145,12 +134,20 @@ class InlineProcess(Process):
         return future
 
     def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T:
+        self._refuse_in_a_turn()
         future = self.begin(question)
         future.add_done_callback(lambda future: self.loop.stop())
         if not self.run_until(future.done, timeout):
             future.cancel()
             raise TimeoutError
         return future.result()
+
+    def _refuse_in_a_turn(self) -> None:
+        if self.loop.is_running():
+            raise BlockingCall(
+                "Code that a turn called waits for another object: in a test both would need this thread. Await it in the turn "
+                "itself, or use TransactionTestCase or django_db(transaction=True)."
+            )
 
     # -------------------------------------------------------------------------------------------- running
 
@@ -179,21 +176,18 @@ class InlineProcess(Process):
         if self.loop.is_running() or self.stopped:
             return
         give_up = time.monotonic() + SPIN_SECONDS
-        with _no_running_loop():
-            while self.loop.ready and time.monotonic() < give_up:
-                # One round: it is told to stop before it starts.
+        with no_running_loop():
+            while True:
+                # One round, in which timers that are due count: it is told to stop before it starts.
                 self.loop.stop()
                 self.loop.run_forever()
+                if not self.loop.ready or time.monotonic() > give_up:
+                    break
 
     def run_until(self, done: Callable[[], bool], timeout: float) -> bool:
         """Run until it is done, at most so many seconds, and then what that set off; whether it is done."""
-        if self.loop.is_running():
-            raise BlockingCall(
-                "Code that a turn called waits for another object: in a test both would need this thread. Await it in the turn "
-                "itself, or use TransactionTestCase or django_db(transaction=True)."
-            )
         give_up = time.monotonic() + timeout
-        with _no_running_loop():
+        with no_running_loop():
             while not done() and (left := give_up - time.monotonic()) > 0:
                 timer = self.loop.call_later(left, self.loop.stop)
                 self.loop.run_forever()
@@ -224,7 +218,7 @@ class InlineProcess(Process):
             return
         self.stopped = True
         loop = self.loop
-        with _no_running_loop():
+        with no_running_loop():
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()

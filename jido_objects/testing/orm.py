@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+
+from .blocks import no_running_loop
 
 if TYPE_CHECKING:
     from .inline import InlineLoop
@@ -25,18 +26,16 @@ class _Here(Executor):
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
-        running = _get_running_loop()
         # asgiref notes here which loop waits for this thread; afterwards none does.
         noted = SyncToAsync.threadlocal.__dict__
         before = dict(noted)
         self._loop.lent = True
-        _set_running_loop(None)
         try:
-            future.set_result(function(*args, **kwargs))
+            with no_running_loop():
+                future.set_result(function(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
         finally:
-            _set_running_loop(running)
             self._loop.lent = False
             noted.clear()
             noted.update(before)

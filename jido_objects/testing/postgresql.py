@@ -67,6 +67,10 @@ class BorrowedLink(Link):
         pgconn = self._pgconn
         if pgconn.transaction_status == pq.TransactionStatus.INERROR:
             raise ServerError(*_ABORTED)
+        if pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            # psycopg begins a transaction with its first statement, and there was none yet.
+            with self._django.connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
         _done(pgconn.exec_(b"SAVEPOINT jido"))
         before = _done(pgconn.exec_(_LOCAL.encode())) if sets else None
         try:

@@ -23,7 +23,6 @@ from asyncio.events import _get_running_loop
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate
 
@@ -33,7 +32,7 @@ from ..conf import Settings
 from ..errors import ConfigurationError
 from ..host import Host
 from ..process import Process, Runtime
-from .blocks import blocks_of_testcase
+from .blocks import blocks_of_testcase, connection_of_thread
 from .carrier import Carrier
 from .clock import CLOCK
 from .inline import InlineProcess
@@ -88,7 +87,7 @@ def take_part() -> None:
 def choose() -> Runtime:
     """The runtime for a call from this thread."""
     settings = conf.read()
-    connection = connections[settings.DATABASE]
+    connection = connection_of_thread(settings.DATABASE)
     blocks = blocks_of_testcase(connection)
     if blocks:
         return _of_test(connection, blocks, settings)

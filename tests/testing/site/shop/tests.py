@@ -68,7 +68,7 @@ class Calls(TestCase):
     def test_the_journal_is_there_to_be_read(self) -> None:
         Counter.at("a").using(call_id="order-1", user=7).call(Counter.add)
         row = Journal.objects.get()
-        self.assertEqual((row.seq, row.method, row.result, row.call_id, row.user_id), (1, "add", "1", "order-1", "7"))
+        self.assertEqual((row.seq, row.method, row.result, row.call_id, row.user), (1, "add", "1", "order-1", "7"))
 
     def test_errors_leave_state_and_transaction_usable(self) -> None:
         counter = Counter.at("a")
@@ -349,7 +349,7 @@ class Controls(TestCase):
 class Clock(TestCase):
     def test_1_advancing(self) -> None:
         jido_clock.advance(timedelta(days=2))
-        self.assertGreater(jido_clock.now() - Counter.at("a").call(Counter.moment), timedelta(0))
+        self.assertLess(abs(jido_clock.now() - Counter.at("a").call(Counter.moment)), timedelta(minutes=1))
         before = Counter.at("a").call(Counter.moment)
         jido_clock.advance(90)
         moved = Counter.at("a").call(Counter.moment) - before
