@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests import servers
+from tests import plugin, servers
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(__file__).parent / "site"
@@ -36,14 +36,6 @@ def run(database: str, data: Path, *words: str) -> str:
     return printed
 
 
-def plugin() -> list[str]:
-    """Loads the plugin where the package is not installed, as it is from the repository's directory."""
-    from importlib.metadata import entry_points
-
-    installed = any(point.value == "jido_objects.testing.plugin" for point in entry_points(group="pytest11"))
-    return [] if installed else ["-p", "jido_objects.testing.plugin"]
-
-
 @pytest.mark.parametrize("database", DATABASES)
 def test_manage_py_test(database: str, tmp_path: Path) -> None:
     printed = run(database, tmp_path, "manage.py", "test", "--noinput")
@@ -59,5 +51,6 @@ def test_manage_py_test_in_parallel(database: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_pytest(database: str, tmp_path: Path) -> None:
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", *plugin(), "test_fixtures.py", "shop/tests.py"]
+    loaded = [] if plugin.is_installed() else ["-p", plugin.NAME]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", *loaded, "test_fixtures.py", "shop/tests.py"]
     assert "passed" in run(database, tmp_path, *words)
