@@ -388,6 +388,7 @@ class Settings(TestCase):
         Counter.at("a").call(Counter.add)
         with override_settings(JIDO_OBJECTS={"HOST": "never", "MAX_ACTIVATIONS": 7}):
             self.assertEqual(Counter.at("a").call(Counter.add), 2)
+            self.assertEqual(process.current().settings.MAX_ACTIVATIONS, 7)
         self.assertEqual(Counter.at("a").call(Counter.add), 3)
 
 
@@ -396,6 +397,12 @@ class NoDatabase(SimpleTestCase):
         with self.assertRaisesRegex(AssertionError, "not allowed"):
             Counter.at("a").call(Counter.add)
         self.assertIsNone(process.running())
+
+    async def test_nor_does_an_async_one(self) -> None:
+        with self.assertRaisesRegex(AssertionError, "not allowed"):
+            await Counter.at("a").acall(Counter.add)
+        with self.assertRaisesRegex(AssertionError, "not allowed"):
+            await Counter.at("a").aexists()
 
 
 class Committed(TransactionTestCase):
