@@ -22,8 +22,8 @@ from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, Obj
 from .host import Host
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
 from .methods import Method
-from .process import Runtime
 from .refs import Ref
+from .runtime import Runtime
 from .turns import Call, Turn, describe, open_turn
 
 logger = logging.getLogger("jido_objects.router")

@@ -6,7 +6,7 @@ needs no settings and works with SQLite in memory. Where a test has no such tran
 ``django_db(transaction=True)``), objects run as in production, on the host's own thread and connections.
 
 ``jido_host`` and ``jido_clock`` act on whichever of the two serves the test. Under pytest the fixtures of these names are the
-same objects; elsewhere import them from here. Nothing of this package is used outside a test run (``switch``).
+same objects; elsewhere import them from here. Nothing of this package is used outside a test run (``environment``).
 """
 
 from __future__ import annotations

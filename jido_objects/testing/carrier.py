@@ -19,7 +19,8 @@ from ..clock import Clock
 from ..conf import Settings
 from ..errors import BlockingCall
 from ..host import Host
-from ..process import Process, WaitingReply
+from ..process import Process
+from ..runtime import WaitingReply
 from ..turns import Call
 from .inline import AGAIN, InlineProcess
 

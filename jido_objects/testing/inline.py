@@ -28,7 +28,8 @@ from ..conf import Settings
 from ..errors import BlockingCall, UnsupportedDatabase
 from ..host import Host
 from ..liveness import proven_dead, this_process
-from ..process import Process, WaitingReply
+from ..process import Process
+from ..runtime import WaitingReply
 from ..stores.protocol import Store, TermInfo
 from .blocks import blocks_of_testcase, no_running_loop
 from .orm import lend_to_orm
@@ -148,6 +149,11 @@ class InlineProcess(Process):
                 "Code that a turn called waits for another object: in a test both would need this thread. Await it in the turn "
                 "itself, or use TransactionTestCase or django_db(transaction=True)."
             )
+
+    def before_the_next_call(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this first. It waits for the store only, which answers at once, so it ends in one step of the loop."""
+        self._first = self.loop.create_task(work, context=self._context.copy())
+        self._see_to_it()
 
     # -------------------------------------------------------------------------------------------- running
 

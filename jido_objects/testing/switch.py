@@ -1,9 +1,9 @@
 """Which runtime a call goes to in a test run: the test's own (``InlineProcess``) where the test has a transaction open, else
 the process's, as in production.
 
-Production never comes here. Calls are looked at one by one only after Django's test runner, or pytest-django, has set up
-its test environment; and a call goes to a test's own runtime only while the outermost ``atomic()`` block of its thread's
-connection is one that ``TestCase`` has opened, which Django marks.
+Production never comes here: calls are looked at one by one only in a test run (``environment``), and a call goes to a test's
+own runtime only while the outermost ``atomic()`` block of its thread's connection is one that ``TestCase`` has opened, which
+Django marks.
 
 *One test, one host.* A test is known by the blocks that ``TestCase`` opened for it. When they are others than those that a
 host was made for, its transaction is over: the host is dropped with all that it had in memory.
@@ -17,21 +17,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import sys
 import threading
 from asyncio.events import _get_running_loop
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.signals import post_migrate
 
 from .. import conf, process
 from ..activation import Status
 from ..conf import Settings
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StoreError
 from ..host import Host
-from ..process import Process, Runtime
+from ..process import Process
+from ..runtime import Runtime
 from .blocks import blocks_of_testcase, connection_of_thread
 from .carrier import Carrier
 from .clock import CLOCK
@@ -56,30 +55,25 @@ class _Test:
         savepoints, before = list(self.connection.savepoint_ids), self._savepoints
         self._savepoints = savepoints
         host = self.process.host
-        if host is not None and savepoints[: len(before)] != before and not self.process.loop.is_running():
-            self.process.ask_blocking(_forget_what_is_gone, 10.0)
+        if host is not None and savepoints[: len(before)] != before:
+            self.process.before_the_next_call(_forget_what_is_gone(host))
 
 
 async def _forget_what_is_gone(host: Host) -> None:
     # That its term may be gone with the block a host learns by itself, at its next write.
     live = [activation for activation in host.activations.values() if activation.status is Status.LIVE and activation.object_id]
-    loaded = await host.store.load([activation.object_id or 0 for activation in live])
-    for activation, now in zip(live, loaded, strict=True):
-        if (now.head_seq, now.head_epoch) != (activation.head_seq, activation.head_epoch):
+    try:
+        heads = [(loaded.head_seq, loaded.head_epoch) for loaded in await host.store.load([one.object_id or 0 for one in live])]
+    except StoreError:
+        heads = [(-1, -1) for _ in live]
+    for activation, head in zip(live, heads, strict=True):
+        if head != (activation.head_seq, activation.head_epoch):
             host.drop(activation, "an atomic() block of the test took back what it had written")
 
 
 _tests: dict[int, _Test] = {}
 """By the identity of their connection."""
 _carriers: WeakKeyDictionary[asyncio.AbstractEventLoop, Carrier] = WeakKeyDictionary()
-
-
-def take_part() -> None:
-    """In a test run choose from now on, call by call; elsewhere do nothing."""
-    environment = sys.modules.get("django.test.utils")
-    if environment is not None and hasattr(environment._TestState, "saved_data"):
-        post_migrate.connect(_flushed, dispatch_uid="jido_objects.testing")
-        process.use(choose)
 
 
 def choose() -> Runtime:
@@ -113,21 +107,25 @@ def _of_test(connection: BaseDatabaseWrapper, blocks: list[Any], settings: Setti
     if test is not None and (test.connection is not connection or test.blocks != blocks or test.process.settings != settings):
         if test.process.loop.is_running():
             return test.process
-        if test.blocks != blocks:
-            CLOCK.reset()
+        _end(id(connection), anew=test.blocks != blocks)
         test = None
-    if test is None or test.process.stopped:
-        _sweep(connection)
+    if test is None:
+        _sweep()
         test = _tests[id(connection)] = _Test(connection, blocks, settings)
     test.look_after_blocks()
     return test.process
 
 
-def _sweep(connection: BaseDatabaseWrapper | None = None) -> None:
+def _end(key: int, *, anew: bool) -> None:
+    _tests.pop(key).process.stop()
+    if anew:
+        CLOCK.reset()
+
+
+def _sweep() -> None:
     for key, test in list(_tests.items()):
-        if test.connection is connection or test.is_over():
-            del _tests[key]
-            test.process.stop()
+        if test.is_over():
+            _end(key, anew=True)
 
 
 def _own(connection: BaseDatabaseWrapper) -> Process:
@@ -153,7 +151,7 @@ def _refuse_where_the_test_may_not(connection: BaseDatabaseWrapper) -> None:
             guarded()
 
 
-def _flushed(using: str, **kwargs: Any) -> None:
+def flushed(using: str, **kwargs: Any) -> None:
     """A database was flushed, as after each ``TransactionTestCase``: no object that a host remembers is there any more."""
     running = process.running()
     if running is not None and using == running.settings.DATABASE:
@@ -162,6 +160,6 @@ def _flushed(using: str, **kwargs: Any) -> None:
 
 
 @atexit.register
-def _end() -> None:
-    while _tests:
-        _tests.popitem()[1].process.stop()
+def _exit() -> None:
+    for key in list(_tests):
+        _end(key, anew=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, connection, transaction
 from django.test import AsyncClient, SimpleTestCase, TestCase, TransactionTestCase, override_settings
+from django.utils import timezone
 
 from jido_objects import process
 from jido_objects.errors import BlockingCall, CallFailed, CallIdReused, CallTimeout, ConfigurationError, ReentrantCall, StoreError
@@ -199,6 +200,18 @@ class Blocks(TestCase):
         self.assertEqual(Counter.at("a").get("value"), 2)
         self.assertEqual(Counter.at("a").call(Counter.add), 3)
 
+    def test_postgresql_a_block_that_is_rolled_back_before_a_loop_runs(self) -> None:
+        if SQLITE:
+            return
+        Counter.at("a").call(Counter.add)
+        with self.assertRaises(ZeroDivisionError):
+            _add_and_fail()
+
+        async def main() -> int:
+            return int(await Counter.at("a").aget("value"))
+
+        self.assertEqual(asyncio.run(main()), 1)
+
     def test_postgresql_a_block_that_is_committed_keeps_memory(self) -> None:
         if SQLITE:
             return
@@ -360,8 +373,6 @@ class Clock(TestCase):
         self.assertLess(abs(Journal.objects.get(method="add").at - jido_clock.now()), timedelta(minutes=1))
 
     def test_2_another_test_begins_with_the_machine_s_time(self) -> None:
-        from django.utils import timezone
-
         self.assertLess(abs(jido_clock.now() - timezone.now()), timedelta(minutes=1))
 
 
@@ -405,6 +416,13 @@ class NoDatabase(SimpleTestCase):
             await Counter.at("a").aexists()
 
 
+class ClockAhead(TestCase):
+    """The last plain test before those that commit."""
+
+    def test_leaves_the_clock_ahead(self) -> None:
+        jido_clock.advance(timedelta(days=3))
+
+
 class Committed(TransactionTestCase):
     """The host of production, on its own thread; a new one for each test."""
 
@@ -414,6 +432,7 @@ class Committed(TransactionTestCase):
 
     def test_1_runs_on_its_own_thread(self) -> None:
         self.assertEqual(Counter.at("a").call(Counter.add, 2), 2)
+        self.assertLess(abs(Counter.at("a").call(Counter.moment) - timezone.now()), timedelta(minutes=1))
         self.assertEqual(Counter.at("a").call(Counter.look), 1)
         running = process.running()
         assert running is not None
@@ -427,8 +446,6 @@ class Committed(TransactionTestCase):
         jido_clock.advance(7200)
 
     def test_2_sees_nothing_of_it(self) -> None:
-        from django.utils import timezone
-
         self.assertIsNone(process.running())
         self.assertEqual(Counter.at("a").get("value"), 0)
         self.assertEqual(Counter.at("a").call(Counter.look), 1)
