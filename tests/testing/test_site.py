@@ -54,3 +54,31 @@ def test_pytest(database: str, tmp_path: Path) -> None:
     loaded = [] if plugin.is_installed() else ["-p", plugin.NAME]
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", *loaded, "test_fixtures.py", "shop/tests.py"]
     assert "passed" in run(database, tmp_path, *words)
+
+
+_OUTSIDE = """
+import sys
+import django
+django.setup()
+import django.test
+from django.core.management import call_command
+from django.db import connection, transaction
+from jido_objects import process
+from jido_objects.errors import BlockingCall
+from shop.objects import Counter
+
+call_command("migrate", verbosity=0)
+assert Counter.at("a").call(Counter.add) == 1
+assert process.running() is process.current()
+with transaction.atomic():
+    connection.atomic_blocks[0]._from_testcase = True
+    try:
+        Counter.at("a").call(Counter.add)
+    except BlockingCall:
+        print("refused as ever")
+assert "jido_objects.testing.switch" not in sys.modules
+"""
+
+
+def test_outside_of_a_test_run_nothing_of_it_is_used(tmp_path: Path) -> None:
+    assert "refused as ever" in run("file", tmp_path, "-c", _OUTSIDE)
