@@ -23,9 +23,10 @@ class JidoObjectsConfig(AppConfig):
         from . import checks, conf, process, router
         from .definition import Definition
         from .refs import route_with
+        from .testing import environment
 
         Definition.app_label_of = staticmethod(_app_label_of)
         route_with(router.router)
-        process.configure_with(conf.read)
+        process.configure_with(conf.read, before_start=environment.take_part)
         checks.register()
         autodiscover_modules("objects")

@@ -224,8 +224,13 @@ class Host:
         await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()), return_exceptions=True)
         await self.store.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call waits or runs, or its row is not committed."""
+        return bool(self._closing) or any(not activation.idle for activation in self.activations.values())
+
     async def _drained(self) -> None:
-        while self._closing or any(not activation.idle for activation in self.activations.values()):
+        while self.busy:
             await asyncio.sleep(0.005)
         if self.lease is not None:
             for activation in self.activations.values():

@@ -21,13 +21,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .clock import SystemClock
+from django.db import connections
+
+from .clock import Clock, SystemClock
 from .errors import ConfigurationError, HostStopped, JidoError, StoreError
 from .host import Host, HostSettings
 from .lease import Keeper
 from .limits import LOOP_HELD_SECONDS
 from .liveness import proven_dead, this_process
 from .orm import turn_scope
+from .runtime import Runtime, ThreadReply, WaitingReply
 from .stores.opening import open_store
 from .turns import Call
 
@@ -43,13 +46,13 @@ STOP_SECONDS = 8.0
 
 
 class Process:
-    """The runtime of one process."""
+    """The runtime of one process; implements ``Runtime``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.pid = os.getpid()
         self.settings = settings
-        self.clock = SystemClock()
-        self.loop = asyncio.new_event_loop()
+        self.clock = clock or SystemClock()
+        self.loop = self._new_loop()
         self.host: Host | None = None
         self.stopped = False
         self._incoming: deque[Call] = deque()
@@ -58,6 +61,12 @@ class Process:
         self._starting: asyncio.Task[Host] | None = None
         # Callbacks run in the context they were scheduled from; a caller's must not reach the host.
         self._context = contextvars.Context()
+        self._launch()
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def _launch(self) -> None:
         self._thread = threading.Thread(target=self._run, name="jido-host", daemon=True)
         self._keeper = _KeeperThread(self)
         contextvars.Context().run(self._thread.start)
@@ -74,6 +83,14 @@ class Process:
         return self._thread.ident
 
     # -------------------------------------------------------------------------------------------- in
+
+    def reply(self) -> WaitingReply:
+        """What a thread without an event loop waits with."""
+        return ThreadReply()
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside an ``atomic()`` block on the objects' database."""
+        return connections[self.settings.DATABASE].in_atomic_block
 
     def submit(self, call: Call) -> None:
         """Hand a call to the host, from any thread."""
@@ -99,11 +116,15 @@ class Process:
         """Ask the host something, from any event loop."""
         if asyncio.get_running_loop() is self.loop:
             return await self._answer(question)
-        return await asyncio.wrap_future(self._start(self._answer(question)))
+        return await asyncio.wrap_future(self.begin(question))
 
     def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T:
         """``ask`` from a thread without an event loop."""
-        return self._start(self._answer(question)).result(timeout)
+        return self.begin(question).result(timeout)
+
+    def begin(self, question: Callable[[Host], Awaitable[T]]) -> Future[T]:
+        """``ask`` without waiting."""
+        return self._start(self._answer(question))
 
     async def _answer(self, question: Callable[[Host], Awaitable[T]]) -> T:
         return await question(await self._hosting())
@@ -172,15 +193,7 @@ class Process:
         host = Host(
             open_store(settings.DATABASE),
             self.clock,
-            HostSettings(
-                lease_seconds=settings.LEASE_SECONDS,
-                stall_seconds=settings.STALL_SECONDS,
-                max_activations=settings.MAX_ACTIVATIONS,
-                retention=settings.RETENTION,
-                call_id_seconds=settings.CALL_ID_SECONDS,
-                may_host=settings.HOST != "never",
-                paused=settings.PAUSED,
-            ),
+            self._host_settings(),
             info=this_process(settings.REGION),
             proven_dead=proven_dead,
             turn_scope=turn_scope,
@@ -192,6 +205,18 @@ class Process:
         # Here and not where it is awaited: between this task's end and its waiters' next step others ask for the host.
         self.host = host
         return host
+
+    def _host_settings(self) -> HostSettings:
+        settings = self.settings
+        return HostSettings(
+            lease_seconds=settings.LEASE_SECONDS,
+            stall_seconds=settings.STALL_SECONDS,
+            max_activations=settings.MAX_ACTIVATIONS,
+            retention=settings.RETENTION,
+            call_id_seconds=settings.CALL_ID_SECONDS,
+            may_host=settings.HOST != "never",
+            paused=settings.PAUSED,
+        )
 
     # -------------------------------------------------------------------------------------------- out
 
@@ -335,27 +360,60 @@ def _not_set_up() -> Settings:
     raise ConfigurationError("Django is not set up: call django.setup() first, with 'jido_objects' in INSTALLED_APPS.")
 
 
+def _nothing() -> None:
+    pass
+
+
 _read_settings: Callable[[], Settings] = _not_set_up
+_before_start: Callable[[], None] = _nothing
 
 
-def configure_with(provider: Callable[[], Settings]) -> None:
-    """Set where a process finds its settings when its runtime starts."""
-    global _read_settings
-    _read_settings = provider
+def configure_with(provider: Callable[[], Settings], before_start: Callable[[], None] = _nothing) -> None:
+    """Set where a process finds its settings when its runtime starts, and what is run before: it may still ``use`` another one."""
+    global _read_settings, _before_start
+    _read_settings, _before_start = provider, before_start
 
 
 _lock = threading.Lock()
 _process: Process | None = None
+_current: Process | None = None
+"""What every call goes to, unless somebody chooses call by call."""
+_chooser: Callable[[], Runtime] | None = None
 _parents: list[Process] = []
 """Hosts of the process this one was forked from: kept, so that nothing of theirs is closed from here."""
 
 
-def current() -> Process:
-    """The process's runtime, started on first use: a thread with an event loop; in a forked child, one of its own.
+def current() -> Runtime:
+    """The runtime for a call from here: the process's own, started on first use, unless a chooser decides (``use``).
 
-    Raises ``ConfigurationError`` where Django is not set up, a setting is wrong or gevent has patched threading, and
-    ``HostStopped`` in a process that is about to end. The database is first asked for by the first call.
+    Its own is a thread with an event loop; in a forked child it is the child's. Raises ``ConfigurationError`` where Django is not
+    set up, a setting is wrong or gevent has patched threading, and ``HostStopped`` in a process that is about to end. The database
+    is first asked for by the first call.
     """
+    process = _current
+    if process is not None and process.pid == os.getpid() and not process.stopped:
+        return process
+    return _chosen()
+
+
+def _chosen() -> Runtime:
+    global _current
+    if _chooser is None:
+        _before_start()
+    if _chooser is not None:
+        return _chooser()
+    _current = own()
+    return _current
+
+
+def use(chooser: Callable[[], Runtime] | None) -> None:
+    """Ask ``chooser`` at each call which runtime it goes to; ``None``: all go to the process's own again. For tests."""
+    global _chooser, _current
+    _chooser, _current = chooser, None
+
+
+def own(clock: Clock | None = None) -> Process:
+    """The process's own runtime, started on first use, then with that clock."""
     global _process
     process = _process
     if process is not None and process.pid == os.getpid() and not process.stopped:
@@ -369,7 +427,7 @@ def current() -> Process:
             process = None
         if process is None or process.stopped:
             _refuse_monkey_patching()
-            process = _process = Process(_read_settings())
+            process = _process = Process(_read_settings(), clock)
         return process
 
 

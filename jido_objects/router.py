@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from asyncio.events import _get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable
-from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,8 +23,8 @@ from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, Obj
 from .host import Host
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
 from .methods import Method
-from .process import Process
 from .refs import Ref
+from .runtime import Runtime
 from .turns import Call, Turn, describe, open_turn
 
 logger = logging.getLogger("jido_objects.router")
@@ -40,29 +40,6 @@ GRACE = 0.25
 """Seconds past its deadline for which a caller waits for the host to say whether the call was started."""
 
 
-class ThreadReply:
-    """Wakes a thread that waits on a lock."""
-
-    __slots__ = ("_lock", "error", "result")
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._lock.acquire()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def set_result(self, result: Any) -> None:
-        self.result = result
-        self._lock.release()
-
-    def set_exception(self, error: BaseException) -> None:
-        self.error = error
-        self._lock.release()
-
-    def wait(self, timeout: float) -> bool:
-        return self._lock.acquire(timeout=max(0.0, timeout))
-
-
 class CallerLoop:
     """One event loop that calls: its calls leave, and its answers come, in bursts.
 
@@ -71,8 +48,9 @@ class CallerLoop:
     that is woken by the first of many finds only that one.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, here: Process) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, here: Runtime) -> None:
+        # Not held: every `async_to_sync` and `asyncio.run` makes a loop, and this outlives it.
+        self._loop = weakref.ref(loop)
         self._here = here
         self._leaving: list[Call] = []
         self._answers: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
@@ -81,7 +59,7 @@ class CallerLoop:
         """Calls with the default timeout, so in the order of their deadlines: one timer serves them all."""
         self._sweeping = False
 
-    def serves(self, here: Process) -> bool:
+    def serves(self, here: Runtime) -> bool:
         """Whether it leads to this runtime: a process may have had another one before."""
         return self._here is here
 
@@ -94,7 +72,7 @@ class CallerLoop:
                 # Nobody else of this loop is calling: there is no burst to wait for.
                 self._here.submit(call)
                 return
-            self._loop.call_soon(self._hand_over)
+            asyncio.get_running_loop().call_soon(self._hand_over)
         leaving.append(call)
         if len(leaving) >= BURST:
             self._hand_over()
@@ -108,7 +86,7 @@ class CallerLoop:
         self._waiting[call] = future
         if not self._sweeping:
             self._sweeping = True
-            self._loop.call_later(SWEEP, self._sweep)
+            asyncio.get_running_loop().call_later(SWEEP, self._sweep)
 
     def forget(self, call: Call) -> None:
         self._waiting.pop(call, None)
@@ -118,7 +96,7 @@ class CallerLoop:
         while self._waiting:
             call, future = next(iter(self._waiting.items()))
             if call.deadline > now:
-                self._loop.call_later(SWEEP, self._sweep)
+                asyncio.get_running_loop().call_later(SWEEP, self._sweep)
                 return
             del self._waiting[call]
             expire(self._here, call, future, CALL_TIMEOUT)
@@ -145,8 +123,10 @@ class CallerLoop:
 
     def wake(self) -> None:
         self._announced = False
+        loop = self._loop()
         try:
-            self._loop.call_soon_threadsafe(self._give)
+            if loop is not None:
+                loop.call_soon_threadsafe(self._give)
         except RuntimeError:
             # The caller's loop is closed: nobody waits any more.
             self._answers.clear()
@@ -168,7 +148,7 @@ class LoopReply:
         self._loop.answer(self._future, None, error)
 
 
-def expire(here: Process, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
+def expire(here: Runtime, call: Call, future: asyncio.Future[Any], timeout: float) -> None:
     """A caller's time is up: the host may still say for certain, then the answer is that it is unknown."""
     if future.done():
         return
@@ -229,7 +209,7 @@ class Router:
         here = process.current()
         self._refuse_inside_sqlite_transaction(here, ref, method)
         call, timeout = self._prepare(here, ref, method, args, kwargs, None)
-        reply = call.reply = ThreadReply()
+        reply = call.reply = here.reply()
         here.submit(call)
         if not reply.wait(timeout):
             here.withdraw(call)
@@ -277,7 +257,7 @@ class Router:
             # As in ``call``: no cycle of error, frame and future.
             del call, future, timer
 
-    def _caller(self, loop: asyncio.AbstractEventLoop, here: Process) -> CallerLoop:
+    def _caller(self, loop: asyncio.AbstractEventLoop, here: Runtime) -> CallerLoop:
         caller = self._callers.get(loop)
         if caller is None or not caller.serves(here):
             caller = self._callers[loop] = CallerLoop(loop, here)
@@ -300,14 +280,14 @@ class Router:
         elif loop is not None and loop is not here.loop:
             # By the way that acall takes, so that it does not overtake what was called before it.
             self._caller(loop, here).send(call)
-        elif loop is None and connections[here.settings.DATABASE].in_atomic_block:
+        elif loop is None and here.in_transaction():
             transaction.on_commit(leave, using=here.settings.DATABASE)
         else:
             leave()
         return call.call_id
 
     def _prepare(
-        self, here: Process, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None
+        self, here: Runtime, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None
     ) -> tuple[Call, float]:
         args, kwargs = method.bind(args, kwargs)
         options = ref.options
@@ -344,19 +324,18 @@ class Router:
                 call.lookup = above.lookup or above.attempt > 0 or above.again
         return call, timeout
 
-    def _refuse_expired(self, here: Process, ref: Ref[Any], call_id: str) -> None:
+    def _refuse_expired(self, here: Runtime, ref: Ref[Any], call_id: str) -> None:
         window = ref.definition.options.retention or here.settings.RETENTION
         if time.time() - ids.generated_at(call_id) > window:
             raise CallExpired(call_id, window, call_id=call_id)
 
-    def _refuse_inside_sqlite_transaction(self, here: Process, ref: Ref[Any], method: Method) -> None:
-        connection = connections[here.settings.DATABASE]
-        if connection.vendor == "sqlite" and connection.in_atomic_block:
+    def _refuse_inside_sqlite_transaction(self, here: Runtime, ref: Ref[Any], method: Method) -> None:
+        if here.in_transaction() and connections[here.settings.DATABASE].vendor == "sqlite":
             raise BlockingCall(
                 f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
                 f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
                 f"cast (it leaves on commit), or use send. Where ATOMIC_REQUESTS made the transaction, decorate the view with "
-                f"@transaction.non_atomic_requests. In tests use TransactionTestCase or django_db(transaction=True)."
+                f"@transaction.non_atomic_requests."
             )
 
     # -------------------------------------------------------------------------------------------- looking

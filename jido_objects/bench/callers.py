@@ -139,7 +139,7 @@ Callers = Threads | Tasks | One
 
 def with_cpu(callers: Callers, seconds: float) -> Run:
     """Run, and note the CPU seconds of the host's thread and, where it is the caller's, of this one."""
-    host = _clock_of(process.current().thread_id)
+    host = _clock_of(process.own().thread_id)
     mine, theirs = time.thread_time(), host()
     run = callers.run(seconds)
     run.extra = {"host_cpu": host() - theirs}

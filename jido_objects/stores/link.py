@@ -19,7 +19,7 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGconn, PGresult
 
-__all__ = ["ConnectionLost", "Link", "NotSent", "ServerError", "Statement", "connect"]
+__all__ = ["ConnectionLost", "Link", "NotSent", "ServerError", "Statement", "connect", "refused"]
 
 Parameters = Sequence[bytes | None]
 
@@ -216,11 +216,11 @@ class Link:
         self._current = None
         if not pending.answer.done():
             if failed is not None:
-                pending.answer.set_exception(_refused(failed))
+                pending.answer.set_exception(refused(failed))
             else:
                 assert pending.result is not None
                 pending.answer.set_result(pending.result)
-        if failed is not None and _refused(failed).sqlstate in _FORGOTTEN:
+        if failed is not None and refused(failed).sqlstate in _FORGOTTEN:
             self._break("its prepared statements are out of date")
         elif self._waiting:
             self._start(self._waiting.popleft())
@@ -266,7 +266,8 @@ class Link:
         self._break("the connection was closed")
 
 
-def _refused(failed: PGresult) -> ServerError:
+def refused(failed: PGresult) -> ServerError:
+    """What the server said in an error result."""
     sqlstate = (failed.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
     message = (failed.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or failed.error_message).decode(errors="replace")
     return ServerError(sqlstate, message)

@@ -29,8 +29,9 @@ def open_store(alias: str = "default", *, timeout: float = 10.0) -> Store:
     if isinstance(connection, SQLite):
         if connection.is_in_memory_db():
             raise UnsupportedDatabase(
-                f"Database {alias!r} is SQLite in memory, which only one connection can see. Give it a file; for tests that is "
-                f"DATABASES[{alias!r}]['TEST']['NAME'] = BASE_DIR / 'test.sqlite3'."
+                f"Database {alias!r} is SQLite in memory, which only one connection can see: objects live there inside a TestCase "
+                f"(or pytest's django_db), and nowhere else. Give it a file; for tests with transaction=True, or TransactionTestCase, "
+                f"that is DATABASES[{alias!r}]['TEST'] = {{'NAME': BASE_DIR / 'test.sqlite3'}}."
             )
         from .sqlite import SqliteStore
 

@@ -138,13 +138,13 @@ class SqliteStore(SqliteWindows):
 
         def begin(connection: sqlite3.Connection) -> None:
             # Alive first, visible then: nobody ever sees the row of a term whose lock is free though it lives.
-            oslock.hold(self._locks, term)
+            self._live(term)
             try:
                 transaction(connection, "a term", lambda connection: connection.execute(sql, row))
             except OutcomeUnknown:
                 raise
             except BaseException:
-                oslock.remove(self._locks, term)
+                self._rest(term)
                 raise
 
         self._begun.add(term)
@@ -161,10 +161,10 @@ class SqliteStore(SqliteWindows):
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         def bury(connection: sqlite3.Connection) -> bool:
             exists = connection.execute("SELECT 1 FROM jido_term WHERE id = ?", (term.hex,)).fetchone()
-            if exists and not proven and oslock.alive(self._locks, term):
+            if exists and not proven and self._lives(term):
                 return False
             transaction(connection, "a burial", lambda connection: connection.execute("DELETE FROM jido_term WHERE id = ?", (term.hex,)))
-            oslock.remove(self._locks, term)
+            self._rest(term)
             return True
 
         buried = await self._read(bury)
@@ -177,7 +177,16 @@ class SqliteStore(SqliteWindows):
         return [TermRow(UUID(id_), _info(info), self._lease_left(UUID(id_)), moment(started)) for id_, started, *info in rows]
 
     def _lease_left(self, term: UUID) -> float:
-        return 1.0 if oslock.alive(self._locks, term) else -1.0
+        return 1.0 if self._lives(term) else -1.0
+
+    def _live(self, term: UUID) -> None:
+        oslock.hold(self._locks, term)
+
+    def _rest(self, term: UUID) -> None:
+        oslock.remove(self._locks, term)
+
+    def _lives(self, term: UUID) -> bool:
+        return oslock.alive(self._locks, term)
 
     async def writer(self, term: UUID) -> SqliteWriter:
         if not await self.renew(term, 0):
@@ -235,9 +244,14 @@ class SqliteStore(SqliteWindows):
         return [_entry(row) for row in await self._read(lambda connection: connection.execute(sql, (object_id, after, limit)).fetchall())]
 
 
-def _probe(connection: sqlite3.Connection) -> str:
+def probe_tables(connection: sqlite3.Connection) -> None:
+    """Raises what says that our tables are not there."""
     for table in _TABLES:
         connection.execute(table)
+
+
+def _probe(connection: sqlite3.Connection) -> str:
+    probe_tables(connection)
     _refuse_read_only(connection)
     files = {name: file for _, name, file in connection.execute("PRAGMA database_list")}
     if not files["main"]:

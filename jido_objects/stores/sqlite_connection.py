@@ -72,6 +72,7 @@ def stamp(moment: datetime) -> str:
     return str(moment.astimezone(UTC).replace(tzinfo=None))
 
 
-def moment(text: str) -> datetime:
-    """The moment that ``stamp`` was given."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+def moment(value: str | datetime) -> datetime:
+    """The moment that ``stamp`` was given; Django's own connections have read its text already."""
+    naive = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return naive.replace(tzinfo=UTC)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import plugin
 from tests.docs.markdown import ROOT, Block
 from tests.docs.snippets import fits
 
@@ -87,6 +88,8 @@ class Project:
         inherited.pop("DATABASE_URL", None)
         paths = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
         self.environment = inherited | {"PATH": paths, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+        if not plugin.is_installed():
+            self.environment["PYTEST_PLUGINS"] = plugin.NAME
 
     # ---------------------------------------------------------------- files
 

@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import importlib
+import inspect
 import re
 import tomllib
 import typing
@@ -23,7 +24,7 @@ import pytest
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 import jido_objects
-from jido_objects import DurableObject, Ref, conf, durable, errors, limits
+from jido_objects import DurableObject, Ref, conf, durable, errors, limits, testing
 from jido_objects.codec import kind_of
 from jido_objects.definition import Definition
 from jido_objects.models import Journal, Object, RememberedCall, Snapshot, Walk
@@ -133,7 +134,7 @@ def test_every_class_that_a_page_names_exists() -> None:
                 assert span in known, f"{path.name}:{line}: there is no {span}"
 
 
-_OTHERS = {"ClassVar", "NamedTuple", "TestCase", "TransactionTestCase", "Clock"}
+_OTHERS = {"ClassVar", "NamedTuple", "TestCase", "TransactionTestCase", "SimpleTestCase", "Clock"}
 _OTHERS |= {"AlreadyExists", "DoesNotExist"}
 """Other people's, and names that are kept for later."""
 
@@ -331,3 +332,16 @@ def test_columns_of_the_tables() -> None:
 def test_modules_that_the_way_of_a_call_names_are_importable() -> None:
     for row in read(ROOT / "docs" / "explanation" / "a-calls-way.md").table("step", "where", "in"):
         importlib.import_module(str(Path(code(row["in"])).with_suffix("")).replace("/", "."))
+
+
+def test_what_a_test_can_do() -> None:
+    for cls in (testing.JidoHost, testing.JidoClock):
+        documented: set[str] = set()
+        for row in page("testing").table("method", "async twin", "what it does"):
+            name, _, parameters = code(row["method"]).partition("(")
+            if name in _public(cls):
+                documented |= {name, *spans(row["async twin"])}
+                assert [re.split(r"[:=]", part.strip())[0] for part in parameters.rstrip(")").split(",") if part] == [
+                    parameter for parameter in inspect.signature(getattr(cls, name)).parameters if parameter != "self"
+                ]
+        assert documented == _public(cls)

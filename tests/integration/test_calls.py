@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -396,3 +397,16 @@ def _running(key: str) -> bool:
     """Whether a turn of that object is open."""
     found = _activation(key)
     return found is not None and found.turn is not None
+
+
+def test_a_loop_that_has_called_can_be_forgotten(database: str) -> None:
+    loops = []
+
+    async def one() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await Counter.at("forgotten").acall(Counter.add)
+
+    for _ in range(3):
+        asyncio.run(one())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 3
