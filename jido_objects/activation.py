@@ -13,7 +13,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from . import refusals
+from . import events, refusals, watching
 from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
@@ -29,6 +29,7 @@ from .errors import (
 )
 from .execution import execute
 from .limits import RESULT_BYTES, SNAPSHOT_SECONDS
+from .logs import about
 from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
@@ -125,7 +126,11 @@ class Activation:
             return
         if len(self.calls) >= self.options.max_mailbox:
             call.fail(Overloaded(describe(self.name), self.options.max_mailbox, call_id=call.call_id))
+            if events.listening:
+                events.emit(events.ObjectOverloaded(*self.name, call.method.name, call.call_id, self.options.max_mailbox))
             return
+        if events.listening:
+            watching.entered(call, self.host.clock.monotonic())
         self.calls[token] = call
         self.mailbox.append(call)
         if self.status is Status.LIVE:
@@ -215,7 +220,7 @@ class Activation:
         try:
             result = method.result.copy(result, method.returns)
         except InvalidValue as error:
-            logger.error("%s: %s", call, error)
+            logger.error("%s: %s", call, error, extra=about(call))
             raise Rejected(error) from None
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
@@ -242,7 +247,7 @@ class Activation:
         if isinstance(error, ObjectException):
             encoded = refusals.encode(error)
             if encoded is None:
-                logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error)
+                logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error, extra=about(call))
                 error = CallFailed(str(call), type(error).__name__, f"{error} (its arguments cannot be encoded: {error.args!r})")
             else:
                 error = refusals.rebuild(encoded)
@@ -262,7 +267,7 @@ class Activation:
                 "the ORM cannot run in a plain `def` turn, which runs on the host's loop. "
                 "Add @transactional to the method, or make it `async def` and use the async ORM"
             )
-        logger.error("%s raised %s", call, type(error).__name__, exc_info=error)
+        logger.error("%s raised %s", call, type(error).__name__, exc_info=error, extra=about(call))
         return CallFailed(str(call), type(error).__name__, text)
 
     # -------------------------------------------------------------------------------------------- the output gate
@@ -293,10 +298,14 @@ class Activation:
             pending.snapshot = self._snapshot()
         self.unsent.append(pending)
         self.last = pending
+        if answer.call.watch is not None:
+            answer.call.watch.returned(self.host.clock.monotonic(), answer.error, entry.seq)
         self.host.pipeline.push(self)
 
     def deliver(self, answer: Answer) -> None:
         """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
+        if answer.call.watch is not None:
+            answer.call.watch.returned(self.host.clock.monotonic(), answer.error, None)
         if self.last is not None:
             if self.last.followers is None:
                 self.last.followers = [answer]
@@ -344,6 +353,8 @@ class Activation:
         if answer.after is not None:
             for action in answer.after:
                 self.host.run_after(action)
+        if answer.call.watch is not None:
+            watching.finished(answer.call, answer.error, self.host.clock.monotonic())
 
     def answer_recorded(self, call: Call) -> None:
         """Answer a call as the journal recorded it."""
