@@ -56,7 +56,7 @@ class TurnFinished(Event):
     """A turn has ended and its caller has its answer, after the commit where it wrote a row.
 
     ``outcome`` is ``committed`` (its row is in the journal), ``unchanged`` (it wrote none: a query, nothing changed), ``refused``
-    (an ``ObjectException``), ``timeout`` (over ``turn_timeout``) or ``failed``. ``error`` is the name of the exception's type.
+    (an ``ObjectException``), ``timeout`` (over ``turn_timeout``) or ``failed``. ``error`` names the type of the exception that the method raised.
     ``seq`` is the row's, ``None`` where there is none. A turn that has to run again is told once, when it is answered.
     """
 

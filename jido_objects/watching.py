@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from . import events
-from .errors import ObjectException, TurnTimeout
+from .errors import CallFailed, ObjectException, TurnTimeout
 
 if TYPE_CHECKING:
     from .refs import Router
@@ -120,4 +120,6 @@ def _outcome(error: BaseException | None, seq: int | None) -> str:
 
 
 def _name_of(error: BaseException | None) -> str | None:
+    if isinstance(error, CallFailed):
+        return error.type_name
     return None if error is None else type(error).__name__
