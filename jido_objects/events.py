@@ -28,6 +28,7 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from .errors import ConfigurationError
+from .logs import about
 
 logger = logging.getLogger("jido_objects.events")
 
@@ -56,7 +57,7 @@ class TurnFinished(Event):
     """A turn has ended and its caller has its answer, after the commit where it wrote a row.
 
     ``outcome`` is ``committed`` (its row is in the journal), ``unchanged`` (it wrote none: a query, nothing changed), ``refused``
-    (an ``ObjectException``), ``timeout`` (over ``turn_timeout``) or ``failed``. ``error`` names the type of the exception that the method raised.
+    (an ``ObjectException``), ``timeout`` (over ``turn_timeout``) or ``failed``. ``error`` names the type of what the method raised.
     ``seq`` is the row's, ``None`` where there is none. A turn that has to run again is told once, when it is answered.
     """
 
@@ -336,4 +337,4 @@ def emit(event: Event) -> None:
             # Whatever it is, an exit or a cancellation included: it is the subscriber's, and here a turn waits to be answered.
             if (id(subscriber), kind) not in _told:
                 _told.add((id(subscriber), kind))
-                logger.error("A subscriber raised at %s; it is told once: %r", event.name, subscriber, exc_info=error)
+                logger.error("A subscriber raised at %s; it is told once: %r", event.name, subscriber, exc_info=error, extra=about())

@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 
 from jido_objects import events, process, watching
-from jido_objects.errors import CallFailed, OutcomeUnknown, Overloaded, StoreUnavailable, TurnTimeout, Unacceptable
+from jido_objects.errors import CallFailed, OutcomeUnknown, Overloaded, StoreError, StoreUnavailable, TurnTimeout, Unacceptable
 from jido_objects.host import Host
 from jido_objects.logs import FIELDS
 from jido_objects.models import Lane, Term
@@ -225,6 +225,26 @@ def test_a_batch_that_was_not_written_runs_again_and_is_told_once(told: Told) ->
     assert (event.outcome, event.seq) == ("committed", 2)
 
 
+def test_a_call_that_ended_without_the_turn_that_was_to_run_again_is_no_turn(told: Told) -> None:
+    Counter.at("a").call(Counter.add)
+    _turn(told)
+    batcher: Any = _host()._recalling
+
+    async def fail(real: Any, batch: Any) -> Any:
+        raise StoreUnavailable("down for a moment")
+
+    async def recall(questions: Any) -> Any:
+        raise StoreError("the journal cannot be asked")
+
+    real, batcher._fetch = batcher._fetch, recall
+    _writer_once(fail)
+    with pytest.raises(StoreError, match="cannot be asked"):
+        Counter.at("a").call(Counter.add)
+    batcher._fetch = real
+    assert Counter.at("a").call(Counter.add) == 2
+    assert _turn(told).seq == 2
+
+
 def test_snapshots(told: Told) -> None:
     for n in range(6):
         Small.at("a").call(Small.put, str(n), "x" * 100)
@@ -279,6 +299,11 @@ def test_what_was_thawed_leaves_once(told: Told, database: str, settings: Any) -
             if round_ in (2, 4):
                 await asyncio.to_thread(_bury, database)
             await asyncio.gather(*(Counter.at(n % 12).acall(Counter.add if n % 3 else Counter.noop) for n in range(60)))
+        await Counter.at("dropped").acall(Counter.add)
+        await process.current().ask(drop)
+
+    async def drop(host: Host) -> None:
+        host.drop(host.activations["app.Counter", "dropped"], "a test")
 
     asyncio.run(storm())
     process.stop()
@@ -292,7 +317,7 @@ def test_what_was_thawed_leaves_once(told: Told, database: str, settings: Any) -
     assert set(balance.values()) == {0}
     assert {"evicted", "dropped", "stopped", "absent"} <= {event.how for event in told.of(events.ActivationLeft)}
     assert len(told.of(events.TermLost)) == 2
-    assert len(told.of(events.TurnFinished)) == 360
+    assert len(told.of(events.TurnFinished)) == 361
 
 
 # -------------------------------------------------------------------------------------------- hosts, terms, leases
