@@ -424,19 +424,45 @@ def test_a_subscriber_that_raises_disturbs_nothing(database: str, error: BaseExc
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR and record not in logged]
 
 
-def test_nobody_listening_nothing_is_made(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listening_nothing_is_made(database: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is told when somebody listens happens here, or nearly so."""
+    settings.JIDO_OBJECTS = {**settings.JIDO_OBJECTS, "MAX_ACTIVATIONS": 4}
     made: list[Any] = []
     monkeypatch.setattr(events, "emit", made.append)
     monkeypatch.setattr(watching, "Watch", lambda now: made.append(now))
     for kind in events.KINDS.values():
         monkeypatch.setattr(events, kind.__name__, lambda *fields: made.append(fields))
-    for n in range(1, 6):
-        assert Counter.at("a").call(Counter.add) == n
-    assert Counter.at("a").get("value") == 5
-    assert asyncio.run(Slow.at("b").acall(Slow.wait, 0)) == 1
+
+    async def refuse(real: Any, batch: Any) -> Any:
+        return [None for _ in batch]
+
+    async def lose(real: Any, batch: Any) -> Any:
+        raise OutcomeUnknown("append", "the connection broke")
+
+    async def fail(real: Any, batch: Any) -> Any:
+        raise StoreUnavailable("down for a moment")
+
+    async def overload() -> None:
+        small = Small.at("a")
+        calls = [asyncio.ensure_future(small.acall(Small.linger, 0.1))]
+        calls += [asyncio.ensure_future(small.acall(Small.put, str(n), "x")) for n in range(8)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(answer, Overloaded) for answer in answers) == 1
+
+    assert Counter.at("a").call(Counter.add) == 1
+    for n, how in enumerate((refuse, lose, fail)):
+        _writer_once(how)
+        assert Counter.at("a").call(Counter.add) == n + 2
+    assert Counter.at("a").get("value") == 4
+    assert Counter.at("nobody").get("value") == 0
     assert _hibernate(("app.Counter", "a"))
+    assert asyncio.run(Slow.at("b").acall(Slow.wait, 0)) == 1
+    Slow.at("b").call(Slow.hold, 0.1)
+    asyncio.run(overload())
     _bury(database)
-    assert Counter.at("a").call(Counter.add) == 6
+    assert Counter.at("a").call(Counter.add) == 5
+    for key in "cdefgh":
+        assert Counter.at(key).call(Counter.add) == 1
     with pytest.raises(SoldOut):
         Sale.at("s").call(Sale.reserve, "ann", 1000)
     process.stop()
