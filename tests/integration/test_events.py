@@ -465,6 +465,11 @@ def test_nobody_listening_nothing_is_made(database: str, settings: Any, monkeypa
         assert Counter.at(key).call(Counter.add) == 1
     with pytest.raises(SoldOut):
         Sale.at("s").call(Sale.reserve, "ann", 1000)
+    with child(dict(settings.JIDO_OBJECTS)) as other:
+        assert other.ask("Counter.at('killed').call('add')") == "1"
+        other.process.send_signal(signal.SIGKILL)
+        other.process.wait()
+        assert Counter.at("killed").call(Counter.add) == 2
     process.stop()
     assert made == []
 
