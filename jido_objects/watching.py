@@ -94,7 +94,6 @@ def finished(call: Call, error: BaseException | None, now: float) -> None:
     watch = call.watch
     if watch is None or watch.ended is None:
         return
-    call.watch = None
     events.emit(
         events.TurnFinished(
             *call.name,

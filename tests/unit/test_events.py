@@ -161,6 +161,14 @@ def test_a_lease_that_fails_or_is_renewed_late_is_told(caplog: pytest.LogCapture
         clock.time = 112.0
         _keep(Store(fine), clock, lease)
         assert told.events == [events.LeaseRenewedLate(lease.term, -1.0)]
+        told.forget()
+        clock.time = 115.9
+        _keep(Store(fine), clock, lease)
+        assert told.events == [], "more than half of it is left"
+        clock.time = 120.0
+        _keep(Store(fine), clock, lease)
+        (late,) = told.of(events.LeaseRenewedLate)
+        assert late.trust_left == pytest.approx(4.9)
 
 
 def test_where_life_is_a_lock_no_renewal_is_late() -> None:
