@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,12 +143,25 @@ def test_the_turns_code_runs_in_its_span(seen: Seen) -> None:
     service = Aware.at("a").label
     assert first == f"{_id(seen.one(f'{service}/look', SpanKind.SERVER)):016x}"
     assert second == f"{_id(seen.one(f'{service}/alook', SpanKind.SERVER)):016x}"
+    assert Aware.at("a").call(Aware.look) != first
     # And what runs after it does not: a call that nobody traces begins a trace of its own.
     tracer, watching.tracer = watching.tracer, None
     try:
         assert Aware.at("a").call(Aware.look) == "0" * 16
     finally:
         watching.tracer = tracer
+
+
+def test_a_turn_that_nobody_traced_begins_a_trace_whatever_is_current(seen: Seen) -> None:
+    Counter.at("a").call(Counter.add)
+    seen.exporter.clear()
+    spans: Any = watching.tracer
+    add = Counter.at("a").definition.method("add")
+    call: Any = SimpleNamespace(trace=None, name=("app.Counter", "a"), method=add, attempt=0, source="local")
+    with seen.tracer.start_as_current_span("somebody else's"):
+        span = spans.turn(call)
+        span.leave(detach=True)
+    assert seen.one("app.Counter/add", SpanKind.SERVER).parent is None
 
 
 def test_a_cast_is_followed(seen: Seen) -> None:
