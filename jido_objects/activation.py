@@ -15,7 +15,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from . import ids, refusals
+from . import events, ids, refusals, watching
 from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
@@ -32,6 +32,7 @@ from .errors import (
 )
 from .execution import execute
 from .limits import RESULT_BYTES, SNAPSHOT_SECONDS, encoded_size
+from .logs import about
 from .rebuilding import rebuild, replayed
 from .state import State, current_turn
 from .stores.protocol import Entry, EntryKind, Loaded, Snapshot
@@ -140,7 +141,11 @@ class Activation:
             return
         if len(self.calls) >= self.options.max_mailbox:
             call.fail(Overloaded(describe(self.name), self.options.max_mailbox, call_id=call.call_id))
+            if events.listening:
+                events.emit(events.ObjectOverloaded(*self.name, call.method.name, call.call_id, self.options.max_mailbox))
             return
+        if events.listening:
+            watching.entered(call, self.host.clock.monotonic())
         self.calls[token] = call
         self.mailbox.append(call)
         if self.status is Status.LIVE:
@@ -245,7 +250,7 @@ class Activation:
         try:
             result = method.result.copy(result, method.returns)
         except InvalidValue as error:
-            logger.error("%s: %s", call, error)
+            logger.error("%s: %s", call, error, extra=about(call))
             raise Rejected(error) from None
         own_id = call.own_id and method.recorded
         delta = state.delta() if state.dirty else "[]"
@@ -279,7 +284,7 @@ class Activation:
         if isinstance(error, ObjectException):
             encoded = refusals.encode(error)
             if encoded is None:
-                logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error)
+                logger.error("%s refused with arguments that cannot be encoded", call, exc_info=error, extra=about(call))
                 text = f"{text_of(error)} (its arguments cannot be encoded: {error.given!r:.200})"
                 error = CallFailed(str(call), type(error).__name__, text)
             else:
@@ -295,7 +300,7 @@ class Activation:
 
     def broken(self, call: Call, error: Exception) -> None:
         """An error that no guard expected: its caller is answered, and the object goes on."""
-        logger.error("%s ended with an error of the runtime's own", call, exc_info=error)
+        logger.error("%s ended with an error of the runtime's own", call, exc_info=error, extra=about(call))
         if self.last is not None and self.last.answer.call is call:
             return
         if self.turn is not None and self.turn.call is call:
@@ -311,7 +316,7 @@ class Activation:
                 "the ORM cannot run in a plain `def` turn, which runs on the host's loop. "
                 "Add @transactional to the method, or make it `async def` and use the async ORM"
             )
-        logger.error("%s raised %s", call, type(error).__name__, exc_info=error)
+        logger.error("%s raised %s", call, type(error).__name__, exc_info=error, extra=about(call))
         return CallFailed(str(call), type(error).__name__, text)
 
     # -------------------------------------------------------------------------------------------- the output gate
@@ -344,10 +349,14 @@ class Activation:
             pending.snapshot = self._snapshot()
         self.unsent.append(pending)
         self.last = pending
+        if answer.call.watch is not None:
+            answer.call.watch.returned(self.host.clock.monotonic(), answer.error, entry.seq)
         self.host.pipeline.push(self)
 
     def deliver(self, answer: Answer) -> None:
         """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
+        if answer.call.watch is not None:
+            answer.call.watch.returned(self.host.clock.monotonic(), answer.error, None)
         if self.last is not None:
             if self.last.followers is None:
                 self.last.followers = [answer]
@@ -395,6 +404,8 @@ class Activation:
             for action in answer.after:
                 self.host.run_after(action)
         self._answer(answer.call, answer.result, answer.error)
+        if answer.call.watch is not None:
+            watching.finished(answer.call, answer.error, self.host.clock.monotonic())
 
     def answer_recorded(self, call: Call) -> None:
         """Answer a call as the journal recorded it."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import existence
+from . import events, existence, watching
 from .errors import DeadlineExceeded, TurnTimeout
 from .limits import CANCEL_GRACE, LOOP_HELD_SECONDS
 from .state import current_turn
@@ -44,6 +44,7 @@ def execute(activation: Activation, call: Call) -> None:
         return
     token = current_turn.set(turn)
     host.holding = (started, call)
+    span = watching.begun(call, started) if events.listening else None
     activation.state.begin(turn)
     try:
         if on_create is not None:
@@ -59,6 +60,8 @@ def execute(activation: Activation, call: Call) -> None:
     except BaseException as error:
         activation.abort(call, turn, error)
     finally:
+        if span is not None:
+            span.leave(detach=True)
         current_turn.reset(token)
         activation.turn = None
         host.holding = None
@@ -94,6 +97,7 @@ async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Ca
             activation.host.drop(activation, f"{call} did not end when it was cancelled")
 
     timer = loop.call_later(activation.options.turn_timeout, expire)
+    span = watching.begun(call, activation.last_used) if events.listening else None
     activation.state.begin(turn)
     try:
         async with activation.host.turn_scope():
@@ -120,6 +124,9 @@ async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Ca
             activation.abort(call, turn, error)
     finally:
         timer.cancel()
+        if span is not None:
+            # The context that it entered ends with this task.
+            span.leave(detach=False)
         if activation.task is task:
             activation.task = None
             activation.turn = None

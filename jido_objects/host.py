@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from . import chains, limits
+from . import chains, events, limits, watching
 from .activation import Activation, Status
 from .answers import Answer
 from .batching import Batcher
@@ -38,6 +38,7 @@ from .errors import (
     text_of,
 )
 from .lease import Lease
+from .logs import about
 from .pipeline import Pipeline
 from .policy import POLICIES, Policy
 from .rebuilding import rebuild
@@ -141,6 +142,8 @@ class Host:
         self.spawn(self._sweep())
         self.spawn(self._bury_the_dead())
         self.spawn(self.trimmer.run())
+        if events.listening:
+            events.emit(events.HostStarted(self.store.name))
 
     async def term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
@@ -164,7 +167,9 @@ class Host:
         self.pipeline = Pipeline(self, self.store, writer)
         self.pipeline.start()
         self.lease = lease
-        logger.info("Hosting objects as term %s", term)
+        logger.info("Hosting objects as term %s", term, extra=about(term=term))
+        if events.listening:
+            events.emit(events.TermBegun(term))
 
     async def _bury_unused(self, term: UUID) -> None:
         with contextlib.suppress(StoreError, TermEnded):
@@ -188,7 +193,9 @@ class Host:
         lease = self.lease
         if lease is None or self.stopping or (which is not lease and which is not self.pipeline):
             return
-        logger.warning("Term %s was buried; this host drops its objects and takes a new term", lease.term)
+        logger.warning("Term %s was buried; this host drops its objects and takes a new term", lease.term, extra=about(term=lease.term))
+        if events.listening:
+            events.emit(events.TermLost(lease.term, len(self.activations)))
         self.lease = None
         # Who waits for this lease to be renewed waits in vain: a new term is trusted from its start.
         self.trust_returned.set()
@@ -202,9 +209,13 @@ class Host:
         if self.stopping:
             return
         self.stopping = True
+        began, drained = self.clock.monotonic(), False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._drained(), grace)
+            drained = True
         for activation in [*self.activations.values(), *self._closing]:
+            if events.listening and activation.is_live():
+                events.emit(events.ActivationLeft(*activation.name, "stopped", ""))
             for call in self.remove(activation):
                 call.fail(HostStopped(str(call), call_id=call.call_id))
             for pending in activation.in_flight:
@@ -217,12 +228,16 @@ class Host:
             try:
                 await self.store.bury(lease.term, proven=True)
             except (StoreError, TermEnded) as error:
-                logger.warning("Term %s was not buried at the end; its lease will run out: %s", lease.term, error)
+                logger.warning(
+                    "Term %s was not buried at the end; its lease will run out: %s", lease.term, error, extra=about(term=lease.term)
+                )
         for task in list(self._tasks):
             if task is not asyncio.current_task():
                 task.cancel()
         await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()), return_exceptions=True)
         await self.store.close()
+        if events.listening:
+            events.emit(events.HostEnded(drained, self.clock.monotonic() - began))
 
     @property
     def busy(self) -> bool:
@@ -251,7 +266,11 @@ class Host:
 
     def distrust(self, activation: Activation, calls: list[Call]) -> None:
         """The trust window has closed: answer nothing from memory, forget what is there."""
-        logger.warning("The lease was not renewed in time; %d objects are dropped until it is", len(self.activations))
+        logger.warning(
+            "The lease was not renewed in time; %d objects are dropped until it is",
+            len(self.activations),
+            extra=about(term=self.lease.term if self.lease is not None else None),
+        )
         self.trust_returned.clear()
         # Their turns have ended, but they were not answered: run them again where the state can be believed.
         activation.mailbox.extendleft(reversed(calls))
@@ -325,7 +344,7 @@ class Host:
                 recorded = await self.ask(lambda: self.recalling.ask((object_id, call.call_id)))
             except Exception as error:
                 if not isinstance(error, JidoError):
-                    logger.exception("What is recorded of %s cannot be read", call)
+                    logger.exception("What is recorded of %s cannot be read", call, extra=about(call))
                     error = UnreadableResult(str(call), text_of(error))
                 failed = own(error)
             if isinstance(recorded, Forgotten):
@@ -350,7 +369,7 @@ class Host:
         try:
             action()
         except Exception:
-            logger.exception("An action after a commit failed")
+            logger.exception("An action after a commit failed", extra=about())
 
     # -------------------------------------------------------------------------------------------- into memory
 
@@ -387,6 +406,8 @@ class Host:
 
     def absent_done(self, activation: Activation) -> None:
         """The calls that an absence could answer are answered; later ones ask the store again."""
+        if events.listening:
+            events.emit(events.ActivationLeft(*activation.name, "absent", ""))
         if activation.mailbox:
             activation.status = Status.THAWING
             self.spawn(self.thawing.thaw(activation, None))
@@ -417,7 +438,8 @@ class Host:
         rows = [row for row in zip(names, await asyncio.gather(*map(self.finding.ask, names)), strict=True) if row[1] is not None]
         if len(rows) > 1:
             others = ", ".join(repr(label) for (label, _), _ in rows[1:])
-            logger.error("%s is stored under %r, which counts, and under %s, which is not seen", describe(name), rows[0][0][0], others)
+            text = "%s is stored under %r, which counts, and under %s, which is not seen"
+            logger.error(text, describe(name), rows[0][0][0], others, extra=about(name=name))
         return rows[0] if rows else ((definition.stored_label, name[1]), None)
 
     # -------------------------------------------------------------------------------------------- out of memory
@@ -429,11 +451,15 @@ class Host:
             return
         was_there = self.activations.get(activation.name) is activation
         redo = self.remove(activation)
+        if events.listening:
+            events.emit(events.ActivationLeft(*activation.name, "dropped", why))
         if activation.in_flight:
             activation.closed = asyncio.get_running_loop().create_future()
             self._closing[activation] = None
         if redo or activation.closed is not None:
-            logger.debug("%s is dropped: %s; %d calls run again", describe(activation.name), why, len(redo))
+            logger.debug(
+                "%s is dropped: %s; %d calls run again", describe(activation.name), why, len(redo), extra=about(name=activation.name)
+            )
             if was_there:
                 self.redo(activation.name, redo, activation)
 
@@ -450,7 +476,7 @@ class Host:
         """What became of the rows an activation had in flight is known."""
         if error is not None and not getattr(error, "retryable", False):
             for call in redo:
-                call.fail(own(error))
+                self._fail(call, own(error))
             redo = []
         redo = [call for call in redo if self._may_redo(call, error)]
         self._closing.pop(activation, None)
@@ -464,8 +490,13 @@ class Host:
         call.attempt += 1
         if call.redone <= REDO_LIMIT:
             return True
-        call.fail(own(error or OwnershipLost(describe(call.name))))
+        self._fail(call, own(error or OwnershipLost(describe(call.name))))
         return False
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        call.fail(error)
+        if call.watch is not None:
+            watching.finished(call, error, self.clock.monotonic())
 
     def redo(self, name: Name, calls: list[Call], before: Activation | None = None) -> None:
         """Run calls again, before any later ones, on a new activation."""
@@ -484,7 +515,7 @@ class Host:
         activation.accept_first(calls)
         self.spawn(self.thawing.thaw(activation, before))
 
-    def hibernate(self, activation: Activation) -> bool:
+    def hibernate(self, activation: Activation, how: str = "hibernated") -> bool:
         """Let an idle activation leave memory; nothing is released, its object stays this term's."""
         if not activation.idle:
             return False
@@ -492,6 +523,8 @@ class Host:
         if snapshot is not None:
             self.pipeline.keep(snapshot)
         self.remove(activation)
+        if events.listening:
+            events.emit(events.ActivationLeft(*activation.name, how, ""))
         return True
 
     def _evict(self) -> None:
@@ -499,7 +532,7 @@ class Host:
         for activation in list(self.activations.values())[: excess + 64]:
             if excess <= 0:
                 return
-            if self.hibernate(activation):
+            if self.hibernate(activation, "evicted"):
                 excess -= 1
 
     async def _sweep(self) -> None:
@@ -526,7 +559,7 @@ class Host:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, JidoError | TermEnded):
-            logger.error("A task of the host ended with an error", exc_info=error)
+            logger.error("A task of the host ended with an error", exc_info=error, extra=about())
 
     def soon(self, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(callback, context=self._context)
@@ -536,5 +569,7 @@ class Host:
         stack = self._held_stack()
         logger.warning(
             "%s held the host's loop for %.0f ms (limit %.0f ms): make it `async def`, or move the work out of the turn.%s",
-            call, seconds * 1000, limits.LOOP_HELD_SECONDS * 1000, f"\n{stack}" if stack else "",
+            call, seconds * 1000, limits.LOOP_HELD_SECONDS * 1000, f"\n{stack}" if stack else "", extra=about(call),
         )  # fmt: skip
+        if events.listening:
+            events.emit(events.LoopHeld(*call.name, call.method.name, call.call_id, seconds))

@@ -24,8 +24,10 @@ import math
 from collections.abc import Callable
 from uuid import UUID
 
+from . import events
 from .clock import Clock
 from .errors import StoreError
+from .logs import about
 from .stores.protocol import Store
 
 logger = logging.getLogger("jido_objects.lease")
@@ -68,6 +70,7 @@ class Keeper:
         stuck: Callable[[], bool],
         renewed: Callable[[Lease], None],
         lost: Callable[[Lease], None],
+        emit: Callable[[events.Event], None] = events.emit,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -75,6 +78,8 @@ class Keeper:
         self._stuck = stuck
         self._renewed = renewed
         self._lost = lost
+        self._emit = emit
+        """Takes events to where subscribers are called: on the host's loop, which is another one."""
         self._failing = False
 
     async def tick(self) -> float:
@@ -84,24 +89,32 @@ class Keeper:
             return 0.1
         period = lease.seconds / RENEWALS_PER_LEASE
         if self._stuck():
+            self._tell_failed(lease, "stuck")
             return period
         attempted_at = self._clock.monotonic()
         try:
             alive = await self._store.renew(lease.term, lease.seconds)
         except StoreError as error:
             if not self._failing:
-                logger.warning("The lease of term %s could not be renewed: %s", lease.term, error)
+                logger.warning("The lease of term %s could not be renewed: %s", lease.term, error, extra=about(term=lease.term))
             self._failing = True
+            self._tell_failed(lease, type(error).__name__)
             return period / 4
         if self._failing:
-            logger.warning("The lease of term %s can be renewed again", lease.term)
+            logger.warning("The lease of term %s can be renewed again", lease.term, extra=about(term=lease.term))
         self._failing = False
         if not alive:
             self._lost(lease)
             return period
+        if events.listening and (left := lease.trusted_until - self._clock.monotonic()) < lease.seconds / 2:
+            self._emit(events.LeaseRenewedLate(lease.term, left))
         lease.confirm(attempted_at)
         self._renewed(lease)
         return max(0.0, attempted_at + period - self._clock.monotonic())
+
+    def _tell_failed(self, lease: Lease, error: str) -> None:
+        if events.listening:
+            self._emit(events.LeaseFailed(lease.term, error, lease.trusted_until - self._clock.monotonic()))
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -110,13 +123,13 @@ class Keeper:
                 await self._store.open()
                 break
             except StoreError as error:
-                logger.warning("The keeper of the lease cannot reach the database yet: %s", error)
+                logger.warning("The keeper of the lease cannot reach the database yet: %s", error, extra=about())
                 await asyncio.sleep(0.1)
         while True:
             try:
                 pause = await self.tick()
             except Exception:
                 # Without a keeper the host would lose its term and never learn why.
-                logger.exception("A renewal met an error that is not the store's")
+                logger.exception("A renewal met an error that is not the store's", extra=about())
                 pause = 0.1
             await asyncio.sleep(pause)

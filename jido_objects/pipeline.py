@@ -15,8 +15,10 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from . import events
 from .errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from .limits import BATCH_BYTES, BATCH_ROWS
+from .logs import about
 from .remembering import expired
 from .stores.protocol import Append, Appended, Claim, Forgotten, Recorded, Snapshot, Store, TermEnded, Writer
 from .turns import Call, describe
@@ -128,7 +130,7 @@ class Pipeline:
                 return
             except Exception:
                 # A pipeline that ended here would leave every call of this process waiting for nothing.
-                logger.exception("The commit pipeline met an error that is not its own; it goes on")
+                logger.exception("The commit pipeline met an error that is not its own; it goes on", extra=about())
                 await asyncio.sleep(0.1)
 
     async def _append(self) -> None:
@@ -136,6 +138,7 @@ class Pipeline:
         if not batch:
             return
         self._batches_since_snapshot += 1
+        began = self._host.clock.monotonic()
         try:
             outcome: Sequence[Appended] = await self._writer.append([append for _, append in batch])
         except OutcomeUnknown as error:
@@ -143,20 +146,24 @@ class Pipeline:
             return
         except TermEnded:
             # Known: nothing of the batch was written.
+            self._tell_failed(batch, "TermEnded")
             for activation, _ in batch:
                 self._refused(activation)
             raise
         except StoreError as error:
-            logger.warning("A batch of %d objects was not written: %s", len(batch), error)
+            logger.warning("A batch of %d objects was not written: %s", len(batch), error, extra=about())
+            self._tell_failed(batch, type(error).__name__)
             for activation, _ in batch:
                 self._refused(activation, error)
             return
         except Exception as error:
             # A fault of the store's own: nobody knows what it did, so it is settled and the journal is asked.
-            logger.exception("The store failed with a batch of %d objects", len(batch))
+            logger.exception("The store failed with a batch of %d objects", len(batch), extra=about())
             await self._settle_unknown(batch, OutcomeUnknown("a batch", repr(error)))
             return
         self.batches += 1
+        if events.listening:
+            self._tell_committed(batch, outcome, self._host.clock.monotonic() - began)
         for (activation, append), appended in zip(batch, outcome, strict=True):
             if isinstance(appended, int):
                 self.rows += len(append.entries)
@@ -169,6 +176,21 @@ class Pipeline:
                 self._refused(activation, appended or OwnershipLost(describe(activation.name)))
         self._host.answered()
 
+    def _tell_committed(self, batch: list[tuple[Activation, Append]], outcome: Sequence[Appended], seconds: float) -> None:
+        written = []
+        for one, appended in zip(batch, outcome, strict=True):
+            if isinstance(appended, int):
+                written.append(one)
+            else:
+                self._tell_failed([one], "OwnershipLost" if appended is None else type(appended).__name__)
+        if written:
+            pendings = [pending for activation, _ in written for pending in activation.in_flight]
+            events.emit(events.BatchCommitted(len(pendings), len(written), sum(pending.size for pending in pendings), seconds))
+
+    def _tell_failed(self, batch: list[tuple[Activation, Append]], error: str) -> None:
+        if events.listening:
+            events.emit(events.CommitFailed(_rows(batch), len(batch), error))
+
     def _form(self) -> list[tuple[Activation, Append]]:
         batch: list[tuple[Activation, Append]] = []
         rows = size = 0
@@ -176,7 +198,8 @@ class Pipeline:
             take: list[Pending] = activation.unsent
             if take and take[0].entry.seq != activation.head_seq + 1:
                 # The belt of the stores looks for the head row; that nothing is missing after it is seen to here.
-                logger.error("%s lacks rows between %d and %d", describe(activation.name), activation.head_seq, take[0].entry.seq)
+                between = (activation.head_seq, take[0].entry.seq)
+                logger.error("%s lacks rows between %d and %d", describe(activation.name), *between, extra=about(name=activation.name))
                 self._host.drop(activation, "its rows have a gap")
                 continue
             room = BATCH_ROWS - rows
@@ -232,7 +255,10 @@ class Pipeline:
         self._host.resolved(activation, redo, error)
 
     async def _settle_unknown(self, batch: list[tuple[Activation, Append]], error: OutcomeUnknown) -> None:
-        logger.warning("The outcome of a batch of %d objects is unknown: %s", len(batch), error)
+        began = self._host.clock.monotonic()
+        logger.warning("The outcome of a batch of %d objects is unknown: %s", len(batch), error, extra=about())
+        if events.listening:
+            events.emit(events.CommitUnknown(_rows(batch), len(batch), type(error).__name__))
         for activation, _ in batch:
             self._host.drop(activation, "its rows were in flight when the connection broke")
         ended = False
@@ -241,7 +267,7 @@ class Pipeline:
         except TermEnded:
             # Buried: what had landed has landed, and nothing else will.
             ended = True
-        self._host.spawn(self._ask_journal(batch))
+        self._host.spawn(self._ask_journal(batch, began))
         if ended:
             raise TermEnded
 
@@ -252,11 +278,11 @@ class Pipeline:
                 await self._writer.settle()
                 return
             except StoreError as error:
-                logger.warning("An unknown outcome cannot be settled yet: %s", error)
+                logger.warning("An unknown outcome cannot be settled yet: %s", error, extra=about())
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
-    async def _ask_journal(self, batch: list[tuple[Activation, Append]]) -> None:
+    async def _ask_journal(self, batch: list[tuple[Activation, Append]], began: float) -> None:
         """After settling: answer what the journal holds, run the rest again."""
         pause = 0.05
         while True:
@@ -264,9 +290,11 @@ class Pipeline:
                 found = await self._recorded(batch)
                 break
             except StoreError as error:
-                logger.warning("The journal cannot be asked yet: %s", error)
+                logger.warning("The journal cannot be asked yet: %s", error, extra=about())
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+        if events.listening:
+            events.emit(events.CommitSettled(_rows(batch), len(found), self._host.clock.monotonic() - began))
         for activation, _ in batch:
             redo = []
             for pending in activation.in_flight:
@@ -314,7 +342,7 @@ class Pipeline:
             self._fail_claims(claims, TermEnded())
             raise
         except Exception as error:
-            logger.exception("The store failed with %d claims", len(claims))
+            logger.exception("The store failed with %d claims", len(claims), extra=about())
             self._fail_claims(claims, StoreError(f"the claim failed: {error!r}"))
         else:
             for (_, future), epoch in zip(claims, epochs, strict=True):
@@ -332,10 +360,19 @@ class Pipeline:
             if self._snapshots.get(snapshot.object_id) is snapshot:
                 del self._snapshots[snapshot.object_id]
         self._batches_since_snapshot = 0
+        began = self._host.clock.monotonic()
         try:
-            await self._writer.snapshot(snapshots)
+            taken = await self._writer.snapshot(snapshots)
         except OutcomeUnknown:
             # A snapshot that is lost costs a longer tail at the next thaw, nothing else.
             await self._settle()
         except StoreError as error:
-            logger.warning("%d snapshots were not written: %s", len(snapshots), error)
+            logger.warning("%d snapshots were not written: %s", len(snapshots), error, extra=about())
+        else:
+            written = [len(snapshot.document) for snapshot, kept in zip(snapshots, taken, strict=True) if kept]
+            if events.listening and written:
+                events.emit(events.SnapshotsWritten(len(written), sum(written), self._host.clock.monotonic() - began))
+
+
+def _rows(batch: list[tuple[Activation, Append]]) -> int:
+    return sum(len(append.entries) for _, append in batch)

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections
 
+from . import events
 from .clock import Clock, SystemClock
 from .errors import ConfigurationError, HostStopped, JidoError, StoreError
 from .host import Host, HostSettings
 from .lease import Keeper
 from .limits import LOOP_HELD_SECONDS
 from .liveness import proven_dead, this_process
+from .logs import about
 from .orm import turn_scope
 from .runtime import Runtime, ThreadReply, WaitingReply
 from .stores.opening import open_store
@@ -162,7 +164,7 @@ class Process:
                 dispatch(call)
             except Exception as error:
                 if not isinstance(error, JidoError):
-                    logger.exception("%s could not be dispatched", call)
+                    logger.exception("%s could not be dispatched", call, extra=about(call))
                     error = StoreError(f"{call} could not be dispatched: {error!r}")
                 call.fail(error)
         self._wake_answered()
@@ -172,7 +174,7 @@ class Process:
             await self._hosting()
         except Exception as error:
             if not isinstance(error, JidoError):
-                logger.exception("The host could not be started")
+                logger.exception("The host could not be started", extra=about())
             while self._incoming:
                 call = self._incoming.popleft()
                 call.fail(
@@ -243,7 +245,7 @@ class Process:
         try:
             asyncio.run_coroutine_threadsafe(self._finish(), self.loop).result(STOP_SECONDS)
         except TimeoutError:
-            logger.warning("The host did not stop within %s s; its lease will run out", STOP_SECONDS)
+            logger.warning("The host did not stop within %s s; its lease will run out", STOP_SECONDS, extra=about())
         finally:
             self._refuse()
             self._keeper.stop()
@@ -303,6 +305,7 @@ class _KeeperThread:
             stuck=self._stuck,
             renewed=lambda lease: self._tell(lambda host: host.renewed()),
             lost=lambda lease: self._tell(lambda host: host.term_lost(lease)),
+            emit=lambda event: self._tell(lambda host: events.emit(event)),
         )
         watching = asyncio.create_task(self._watch())
         try:
@@ -328,10 +331,12 @@ class _KeeperThread:
         stuck = now - self._asked_at > process.settings.STALL_SECONDS
         if stuck and not self._told_stuck:
             self._told_stuck = True
+            holding = process.host.holding if process.host is not None else None
             logger.error(
                 "The host's loop has been stuck for %.1f s; its lease is no longer renewed. It is here:\n%s",
                 now - self._asked_at,
                 process.stack(),
+                extra=about(holding[1] if holding is not None else None),
             )
         return stuck
 

@@ -18,12 +18,14 @@ from weakref import WeakKeyDictionary
 
 from django.db import connections, transaction
 
-from . import ids, process, remembering
+from . import ids, process, remembering, watching
 from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException, StoreUnavailable
 from .host import Host
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
+from .logs import about
 from .methods import Method
 from .refs import Ref
+from .refs import Router as RefRouter
 from .runtime import Runtime
 from .turns import Call, Turn, describe, open_turn
 
@@ -184,14 +186,16 @@ class CastReply:
     __slots__ = ("_call",)
 
     def __init__(self, call: Call) -> None:
-        self._call = str(call)
+        # The call holds this as well: let go of when it is answered, so that no cycle is left to the collector.
+        self._call: Call | None = call
 
     def set_result(self, result: Any) -> None:
-        pass
+        self._call = None
 
     def set_exception(self, error: BaseException) -> None:
+        call, self._call = self._call, None
         level = logging.INFO if isinstance(error, ObjectException) else logging.ERROR
-        logger.log(level, "The cast %s failed: %s: %s", self._call, type(error).__name__, error)
+        logger.log(level, "The cast %s failed: %s: %s", call, type(error).__name__, error, extra=about(call))
 
 
 class Router:
@@ -304,6 +308,8 @@ class Router:
         call = Call(name, method, args, kwargs, encoded, digest, call_id, now + timeout, None)
         call.user = options.user
         call.confirmed = options.confirmed
+        if watching.tracer is not None:
+            call.trace = watching.tracer.leaving()
         if options.call_id is not None and method.recorded:
             call.lookup = True
             if ids.is_generated(call_id) and ids.generated_at(call_id) < time.time() + FUTURE:
@@ -393,6 +399,7 @@ def _blocking(ref: Ref[Any], method: Method, turn: Turn | None) -> BlockingCall:
 _router = Router()
 
 
-def router() -> Router:
-    """The router of this process."""
-    return _router
+def router() -> RefRouter:
+    """The router of this process, with the spans of a tracer around it where one is set."""
+    tracer = watching.tracer
+    return _router if tracer is None else tracer.around(_router)

@@ -10,9 +10,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from . import events
 from .activation import Activation, Status
 from .errors import CallFailed, JidoError, NotHosting, OwnedElsewhere, OwnershipLost, StateError, StoreError, StoreUnavailable, text_of
 from .limits import PATIENCE
+from .logs import about
 from .rebuilding import check_version
 from .stores.protocol import Claim, Owner
 from .turns import Name, describe, own, start_over
@@ -32,6 +34,7 @@ class Thawing:
     async def thaw(self, activation: Activation, before: Activation | None) -> None:
         """Bring an activation to life, after the one ``before`` it has closed; or tell its callers why not."""
         host = self._host
+        began = host.clock.monotonic()
         if before is not None and before.closed is not None:
             # Its rows in flight decide what this one will find.
             calls = await before.closed
@@ -42,20 +45,20 @@ class Thawing:
             activation.accept_first(calls)
         try:
             if activation.mailbox:
-                await host.ask(lambda: self._once(activation))
+                await host.ask(lambda: self._once(activation, began))
             elif host.activations.get(activation.name) is activation:
                 del host.activations[activation.name]
         except asyncio.CancelledError:
             raise
         except Exception as error:
             if not isinstance(error, JidoError):
-                logger.exception("%s could not be activated", describe(activation.name))
+                logger.exception("%s could not be activated", describe(activation.name), extra=about(name=activation.name))
                 error = StoreError(f"{describe(activation.name)} could not be activated: {type(error).__name__}: {error}")
             if activation.status is not Status.GONE:
                 for call in host.remove(activation):
                     call.fail(own(error))
 
-    async def _once(self, activation: Activation) -> None:
+    async def _once(self, activation: Activation, began: float) -> None:
         host = self._host
         name = activation.name
         for _ in range(20):
@@ -82,7 +85,7 @@ class Thawing:
                 activation.absent_for = waiting
                 await self._run_on_thaw(activation)
                 if activation.is_thawing() and host.lease is lease:
-                    activation.go_live()
+                    self._go_live(activation, began)
                     return
                 if not activation.is_thawing():
                     return
@@ -99,11 +102,16 @@ class Thawing:
                 activation.embody(found.id, epoch, loaded)
                 await self._run_on_thaw(activation)
                 if activation.is_thawing() and host.lease is lease:
-                    activation.go_live()
+                    self._go_live(activation, began)
                     return
             if not activation.is_thawing():
                 return
         raise OwnershipLost(describe(name))
+
+    def _go_live(self, activation: Activation, began: float) -> None:
+        if events.listening:
+            events.emit(events.ActivationThawed(*activation.name, activation.tail, self._host.clock.monotonic() - began))
+        activation.go_live()
 
     async def _wait_for_trust(self) -> None:
         host = self._host
@@ -122,7 +130,9 @@ class Thawing:
         settled = host.clock.monotonic() - host.started_at >= host.settings.lease_seconds
         may = proven or not host.store.liveness_by_lease or (owner.lease_left < 0 and settled)
         if may and await host.store.bury(owner.term, proven=proven):
-            logger.info("Buried term %s, which owned %s", owner.term, describe(name))
+            logger.info("Buried term %s, which owned %s", owner.term, describe(name), extra=about(name=name, term=owner.term))
+            if events.listening:
+                events.emit(events.TermBuried(owner.term, proven))
             return
         who = owner.info
         described = f"term {owner.term}, process {who.pid} on {who.hostname or 'an unknown machine'}" if who else f"term {owner.term}"
@@ -137,7 +147,7 @@ class Thawing:
             if asyncio.iscoroutine(made):
                 await asyncio.wait_for(made, activation.options.turn_timeout)
         except Exception as error:
-            logger.exception("%s.on_thaw raised", describe(activation.name))
+            logger.exception("%s.on_thaw raised", describe(activation.name), extra=about(name=activation.name))
             text = text_of(error).removesuffix(".")
             if isinstance(error, StateError):
                 text = "it may set Transient attributes only; what is to be stored belongs in on_create or a method"

@@ -26,6 +26,8 @@ from .stores.protocol import Trim
 if TYPE_CHECKING:
     from .host import Host
 
+from .logs import about
+
 logger = logging.getLogger("jido_objects.trimming")
 
 EVERY_SECONDS = 30.0
@@ -113,10 +115,10 @@ class Trimmer:
                     await self.round()
             except StoreError as error:
                 if not self._failing:
-                    logger.warning("History cannot be trimmed at present: %s", error)
+                    logger.warning("History cannot be trimmed at present: %s", error, extra=about())
                 self._failing = True
             except Exception:
-                logger.exception("Trimming met an error that is not the store's; it goes on")
+                logger.exception("Trimming met an error that is not the store's; it goes on", extra=about())
             else:
                 self._failing = False
 

@@ -14,6 +14,7 @@ from .state import current_turn
 if TYPE_CHECKING:
     from .methods import Method
     from .stores.protocol import Recorded
+    from .watching import Watch
 
 __all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn", "own", "start_over"]
 
@@ -38,7 +39,8 @@ class Call:
 
     __slots__ = (
         "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded", "followers",
-        "kwargs", "lookup", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
+        "kwargs", "lookup", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "trace", "user",
+        "waiting", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +85,10 @@ class Call:
         self.started = False
         self.redone = 0
         self.followers: list[Reply] | None = None
+        self.trace: str | None = None
+        """W3C ``traceparent`` of the caller, where calls are traced."""
+        self.watch: Watch | None = None
+        """Its times, where somebody listens to events."""
 
     def __str__(self) -> str:
         return f"{describe(self.name)}.{self.method.name}"
@@ -201,6 +207,8 @@ def start_over(calls: list[Call]) -> None:
         call.again = call.again or call.started
         call.started = call.waiting = False
         call.lookup = call.method.recorded
+        if call.watch is not None:
+            call.watch.again()
 
 
 def own(error: BaseException) -> BaseException:

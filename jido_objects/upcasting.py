@@ -27,6 +27,8 @@ from .turns import Name, describe
 if TYPE_CHECKING:
     from .definition import Definition
 
+from .logs import about
+
 logger = logging.getLogger("jido_objects.turn")
 
 Document: TypeAlias = dict[str, Any]
@@ -132,6 +134,9 @@ def bring_forward(definition: Definition, name: Name, loaded: Loaded) -> tuple[s
     rest = list(loaded.tail)
     while rest and rest[0].version != today:
         entry = rest.pop(0)
+        if seq == 0 and entry.kind is EntryKind.DESTROY:
+            # The history before it was trimmed: an object begins anew with its destruction.
+            seq = entry.seq - 1
         if entry.seq != seq + 1:
             raise CorruptObject(describe(name), f"its journal has row {entry.seq} after {seq}")
         seq = entry.seq
@@ -157,7 +162,7 @@ def _upcast(definition: Definition, name: Name, document: Document, version: int
         try:
             document = upcaster(document)
         except Exception as error:
-            logger.exception("%s: the migration from state version %d raised", describe(name), step)
+            logger.exception("%s: the migration from state version %d raised", describe(name), step, extra=about(name=name))
             raise MigrationFailed(describe(name), step, step + 1, f"it raised {type(error).__name__}: {error}") from error
         wrong = _nonsense(document)
         if wrong is not None:

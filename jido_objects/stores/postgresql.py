@@ -19,6 +19,7 @@ from uuid import UUID
 from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
+from ..logs import about
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
 from .postgresql_windows import PostgresWindows
@@ -201,7 +202,7 @@ class PostgresStore(PostgresWindows):
                 if error.sqlstate != "55P03":
                     raise refusal(error, self.name) from error
             ended = [pid for pid, _ in await self._ended(link, holders)]
-            logger.warning("%s had to wait over %s s: ended the connections %s", what, LOCK_SECONDS, ended)
+            logger.warning("%s had to wait over %s s: ended the connections %s", what, LOCK_SECONDS, ended, extra=about())
         raise StoreUnavailable(f"{what} is blocked by a connection that is not ours")
 
     async def _ended(self, link: Link, holders: str) -> list[list[bytes | None]]:

@@ -24,10 +24,11 @@ import pytest
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 import jido_objects
-from jido_objects import DurableObject, Ref, conf, durable, errors, limits, testing
+from jido_objects import DurableObject, Ref, conf, durable, errors, events, limits, logs, testing
 from jido_objects.codec import kind_of
 from jido_objects.definition import Definition
 from jido_objects.models import Journal, Object, RememberedCall, Snapshot, Walk
+from jido_objects.opentelemetry import metrics
 from jido_objects.options import Options
 from jido_objects.state import Field, State, current_turn
 from jido_objects.stores import protocol
@@ -127,14 +128,14 @@ def test_errors_are_as_the_code_has_them() -> None:
 
 
 def test_every_class_that_a_page_names_exists() -> None:
-    known = {*vars(errors), *jido_objects.__all__, *vars(builtins), *vars(protocol), *_OTHERS}
+    known = {*vars(errors), *vars(events), *jido_objects.__all__, *vars(builtins), *vars(protocol), *_OTHERS}
     for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for line, span in read(path).code_spans:
             if re.fullmatch(r"(?:[A-Z]+[a-z]+){2,}", span):
                 assert span in known, f"{path.name}:{line}: there is no {span}"
 
 
-_OTHERS = {"ClassVar", "NamedTuple", "TestCase", "TransactionTestCase", "SimpleTestCase", "Clock"}
+_OTHERS = {"ClassVar", "NamedTuple", "TestCase", "TransactionTestCase", "SimpleTestCase", "Clock", "BatchSpanProcessor"}
 _OTHERS |= {"AlreadyExists", "DoesNotExist"}
 """Other people's, and names that are kept for later."""
 
@@ -200,6 +201,47 @@ def test_every_logger_is_documented() -> None:
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             named.add(module if name == "__name__" else name.strip('"'))
     assert {name for name in named if not name.startswith("jido_objects.stores.")} == documented
+
+
+def test_every_record_has_the_documented_fields() -> None:
+    assert [code(row["field"]) for row in page("settings").table("field", "what it is")] == list(logs.FIELDS) == list(logs.about())
+    for path in (ROOT / "jido_objects").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in _LOGGING:
+                extra = next((word.value for word in node.keywords if word.arg == "extra"), None)
+                assert extra is not None, f"{path.name}:{node.lineno}: a record without extra=about(…)"
+                assert ast.unparse(extra).startswith("about("), f"{path.name}:{node.lineno}"
+
+
+_LOGGING = {f"logger.{level}" for level in ("debug", "info", "warning", "error", "exception", "critical", "log")}
+
+
+def test_events() -> None:
+    rows = page("events").table("event", "fields", "when")
+    documented = {code(row["event"]): spans(row["fields"]) for row in rows}
+    assert documented == {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in events.KINDS.values()}
+
+
+def test_events_that_nothing_emits_are_called_reserved() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "jido_objects").rglob("*.py"))
+    for row in page("events").table("event", "fields", "when"):
+        emitted = re.search(rf"emit\(\s*events\.{code(row['event'])}\(", sources) is not None
+        assert emitted != row["when"].startswith("reserved"), row
+
+
+def test_outcomes_of_a_turn() -> None:
+    documented = {code(row["outcome"]) for row in page("events").table("outcome", "meaning")}
+    source = (ROOT / "jido_objects" / "watching.py").read_text().partition("def _outcome(")[2].partition("def ")[0]
+    assert documented == set(re.findall(r'"(\w+)"', source))
+
+
+def test_metrics() -> None:
+    rows = page("events").table("metric", "unit", "attributes", "what")
+    source = (ROOT / "jido_objects" / "opentelemetry" / "metrics.py").read_text()
+    made = re.findall(r'create_\w+\("([\w.]+)", (?:\[self\._live\], )?"([^"]+)"', source)
+    assert sorted((code(row["metric"]), code(row["unit"])) for row in rows) == sorted(made)
+    incidents = next(row for row in rows if code(row["metric"]) == "jido.incidents")
+    assert spans(incidents["what"]) == [kind.name for kind in metrics.INCIDENTS]
 
 
 def test_floors_are_those_that_lint_holds() -> None:

@@ -183,7 +183,7 @@ def test_an_object_can_be_rebuilt_from_its_destruction_on() -> None:
 
     definition = Definition.registry.pop("tests.Gone")
     state = State(definition.shape, {}, "an object")
-    tail = [TailEntry(9, 1, EntryKind.DESTROY, "[]", 0), TailEntry(10, 1, EntryKind.TURN, '[["set","n",7]]', 0)]
+    tail = [TailEntry(9, 1, EntryKind.DESTROY, "[]", 1), TailEntry(10, 1, EntryKind.TURN, '[["set","n",7]]', 1)]
     rebuild(state, definition, ("tests.Gone", "a"), Loaded(None, tail, 10, 1))
     assert state.plain() == {"n": 7}
     with pytest.raises(CorruptObject):
