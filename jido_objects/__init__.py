@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .definition import Transient
-from .durable import DurableObject, expose, query
+from .durable import DurableObject, expose, query, transactional
 from .errors import JidoError, ObjectException
 from .refs import Ref
 
-__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "expose", "query"]
+__all__ = ["DurableObject", "JidoError", "ObjectException", "Ref", "Transient", "expose", "query", "transactional"]
 __version__ = "0.1.0"

@@ -51,8 +51,8 @@ class Activation:
     """See the module. Everything here runs on the host's loop."""
 
     __slots__ = (
-        "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
-        "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
+        "absent_for", "calls", "closed", "definition", "emptied", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance",
+        "last", "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
         "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
@@ -72,6 +72,8 @@ class Activation:
         self.turn: Turn | None = None
         self.task: asyncio.Task[None] | None = None
         self.closed: asyncio.Future[list[Call]] | None = None
+        self.emptied: asyncio.Future[None] | None = None
+        """What a ``@transactional`` turn waits for before it starts: everything written is committed."""
         self.object_id: int | None = None
         self.absent_for: set[Call] = set()
         """The calls that were here when the store was asked and knew no such object."""
@@ -222,7 +224,9 @@ class Activation:
         changed = delta != "[]"
         absent = self.object_id is None and self.seq == 0
         answer = Answer(call, result, None, turn.after)
-        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
+        if not self.host.policy(self.options.kind).writes(
+            changed=changed, outputs=method.transactional, own_id=own_id, refused=False, absent=absent
+        ):
             return answer, None
         encoded = method.result.encode(result)
         if len(encoded) > RESULT_BYTES:
@@ -285,15 +289,26 @@ class Activation:
     def queue(self, entry: Entry, answer: Answer) -> None:
         """Commit a turn's row with the next batch, and answer then."""
         pending = Pending(entry, answer)
+        self._keep(pending)
+        self.unsent.append(pending)
+        self.last = pending
+        self.host.pipeline.push(self)
+
+    def _keep(self, pending: Pending) -> None:
+        """Memory has this row's changes: count it, and take the snapshot that may be due."""
+        entry = pending.entry
         self.seq = entry.seq
         self.size_bound += len(entry.delta)
         self.tail += 1
         self.tail_bytes += len(entry.delta)
         if self.tail >= self.options.snapshot_every and self._snapshot_is_due():
             pending.snapshot = self._snapshot()
-        self.unsent.append(pending)
-        self.last = pending
-        self.host.pipeline.push(self)
+
+    def applied(self, pending: Pending, object_id: int) -> None:
+        """The transaction of a ``@transactional`` turn has committed, its row with it: keep what it changed, and answer."""
+        self.state.commit()
+        self._keep(pending)
+        self.committed([pending], object_id)
 
     def deliver(self, answer: Answer) -> None:
         """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
@@ -337,6 +352,10 @@ class Activation:
                 self.host.pipeline.keep(Snapshot(object_id, snapshot.seq, snapshot.epoch, snapshot.document, snapshot.version))
         if unbelieved:
             self.host.distrust(self, unbelieved)
+        if self.last is None and self.emptied is not None:
+            emptied, self.emptied = self.emptied, None
+            if not emptied.done():
+                emptied.set_result(None)
 
     def let_out(self, answer: Answer) -> None:
         """Answer a call and run what was to leave with it."""

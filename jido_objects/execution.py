@@ -1,4 +1,4 @@
-"""How a turn runs: inline on the host's loop, or awaited as a task of its own.
+"""How a turn runs: inline on the host's loop, awaited as a task of its own, or in a transaction (``transacting``).
 
 Either way it ends in ``Activation.complete`` or ``Activation.abort``, and nothing it did is observable before its commit.
 """
@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import transacting
 from .errors import DeadlineExceeded, TurnTimeout
 from .limits import CANCEL_GRACE, LOOP_HELD_SECONDS
 from .state import current_turn
@@ -29,10 +30,16 @@ def execute(activation: Activation, call: Call) -> None:
     if started >= call.deadline:
         activation.fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
         return
-    call.started = True
     method = call.method
+    if method.transactional and (refused := transacting.refusal(activation, call)) is not None:
+        activation.fail(call, refused)
+        return
+    call.started = True
     turn = activation.turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
     on_create = activation.definition.hooks.get("on_create") if activation.seq == 0 and not method.query else None
+    if method.transactional:
+        transacting.start(activation, call, turn, on_create)
+        return
     if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
         activation.task = host.spawn(_awaited(activation, call, turn, on_create))
         return

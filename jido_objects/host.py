@@ -41,6 +41,7 @@ from .rebuilding import rebuild
 from .state import State
 from .stores.protocol import Found, Loaded, Recorded, Store, TermEnded, TermInfo
 from .thawing import Thawing
+from .transacting import Transactions
 from .turns import Call, Name, describe, own, start_over
 
 logger = logging.getLogger("jido_objects.host")
@@ -71,6 +72,10 @@ def _nothing() -> None:
     pass
 
 
+def _at_once(action: Callable[[], object]) -> None:
+    action()
+
+
 def _nothing_proven(info: TermInfo) -> bool:
     return False
 
@@ -89,12 +94,18 @@ class Host:
         turn_scope: Callable[[], AbstractAsyncContextManager[Any]] = _no_scope,
         held_stack: Callable[[], str] = str,
         answered: Callable[[], None] = _nothing,
+        transactions: Transactions | None = None,
+        after_commit: Callable[[Callable[[], object]], None] = _at_once,
     ) -> None:
         self.store = store
         self.clock = clock
         self.settings = settings or HostSettings()
         self.info = info or TermInfo()
         self.turn_scope = turn_scope
+        self.transactions = transactions
+        """Where ``@transactional`` turns run; ``None`` where the store shares no transactions."""
+        self.after_commit = after_commit
+        """Runs what a turn gave to ``on_commit``, elsewhere if it can."""
         self.lease: Lease | None = None
         self.pipeline: Pipeline = None  # type: ignore[assignment]  # there is one before the first activation lives
         self.activations: dict[Name, Activation] = {}
@@ -185,6 +196,8 @@ class Host:
             if task is not asyncio.current_task():
                 task.cancel()
         await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()), return_exceptions=True)
+        if self.transactions is not None:
+            await self.transactions.close()
         await self.store.close()
 
     async def _drained(self) -> None:

@@ -274,6 +274,14 @@ class Store(Protocol):
         """Rows after a seq, in order, each with its epoch."""
 
 
+@runtime_checkable
+class SharesTransactions(Protocol):
+    """A store whose rows can be written in one transaction with those of the application (``@transactional``)."""
+
+    async def end_lane(self, term: UUID, lane: UUID) -> None:
+        """Make sure that nothing sent under a lane can still land. Raises ``StoreError`` while it cannot know."""
+
+
 def as_mapping(info: TermInfo) -> dict[str, Any]:
     """A ``TermInfo`` as plain values, to be stored."""
     return {name: getattr(info, name) for name in TermInfo.__slots__}
