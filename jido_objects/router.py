@@ -241,9 +241,6 @@ class Router:
         here = process.current()
         loop = asyncio.get_running_loop()
         turn = open_turn()
-        if method.transactional and loop is not here.loop:
-            # async_to_sync runs on the thread of its caller, and so beside the caller's transaction.
-            self._refuse_inside_transaction(here, ref, method)
         call, timeout = self._prepare(here, ref, method, args, kwargs, turn)
         future: asyncio.Future[Any] = loop.create_future()
         timer: asyncio.TimerHandle | None = None

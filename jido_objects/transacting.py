@@ -128,6 +128,8 @@ class _Transacted:
             except Again as again:
                 self.activation.state.rollback()
                 self.turn.after, self.turn.nested = None, 0
+                # Calls that it made have left; they come again under the same ids, and must be looked up.
+                self.call.attempt += 1
                 logger.info("%s was rolled back and runs again: %s", self.call, again)
                 pause = min(0.5, 0.005 * 2**attempt) * (0.5 + random.random())
                 if attempt < TRANSACTION_ATTEMPTS and loop.time() + pause < self.until:

@@ -171,7 +171,8 @@ class TransactionThread:
                     asked = True
                     object_id = self._fence.append(self._raw, job.term, job.lane, append)
                     # Not left to Django: its way out of a block does not tell whether COMMIT was sent.
-                    self._fence.commit(self._raw)
+                    with connections[self._alias].wrap_database_errors:
+                        self._fence.commit(self._raw)
                     done = True
                     job.committed(object_id, None)
                 except BaseException as error:
@@ -203,7 +204,7 @@ class TransactionThread:
     def _refuse_what_cannot_commit(self) -> None:
         connection = self._connection
         assert connection is not None
-        if connection.connection is not self._raw:
+        if connection.closed_in_transaction or connection.connection is not self._raw:
             why: str | None = "it closed its connection"
         elif connection.needs_rollback:
             why = "it was marked for rollback: an error inside of transaction.atomic() was caught outside of another one"

@@ -141,7 +141,7 @@ class Shop(DurableObject):
             customer.save(using=alias())
             if name == first and self.turn.attempt == 0 and meeting is not None and not meeting.broken:
                 try:
-                    meeting.wait(2)
+                    meeting.wait(1)
                 except threading.BrokenBarrierError:
                     meeting.abort()
         return self.sold
