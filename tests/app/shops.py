@@ -218,6 +218,13 @@ class Shop(DurableObject):
         snapshot_every = 4
 
 
+class Patient(Shop):
+    """Has so much time that a test which waits for its end fails."""
+
+    class Meta:
+        turn_timeout = 60.0
+
+
 class Opened(DurableObject):
     """Is created by a transaction."""
 

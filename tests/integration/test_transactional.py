@@ -178,9 +178,8 @@ def test_snapshots_are_taken_and_thawed(database: str) -> None:
 
 
 def test_inside_an_outer_atomic_it_is_refused_before_anything_happens(database: str) -> None:
-    with transaction.atomic(using=database):
-        with pytest.raises(BlockingCall, match=r"non_atomic_requests\).*send") as caught:
-            Shop.at("a").call(Shop.order)
+    with transaction.atomic(using=database), pytest.raises(BlockingCall, match=r"non_atomic_requests\).*send") as caught:
+        Shop.at("a").call(Shop.order)
     assert caught.value.applied is False
     assert not Shop.at("a").exists()
     assert Shop.at("a").call(Shop.order) == 1
