@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
 from jido_objects import DurableObject, ObjectException, process, query, transactional
@@ -35,6 +36,7 @@ class Gates:
     def __init__(self) -> None:
         self.inside = threading.Semaphore(0)
         self.leave = threading.Event()
+        self.refused: list[str] = []
 
     def stop(self) -> None:
         self.inside.release()
@@ -69,6 +71,12 @@ class Shop(DurableObject):
         if fail == "caught":
             try:
                 orders().create(shop=self.key, number=self.sold)
+            except Exception:
+                return -1
+        if fail == "caught in a cursor":
+            try:
+                with connections[alias()].cursor() as cursor:
+                    cursor.execute("SELECT 1 / 0")
             except Exception:
                 return -1
         if fail == "marked":
@@ -110,11 +118,15 @@ class Shop(DurableObject):
         """Order, and stop in the middle."""
         self.sold += 1
         orders().create(shop=self.key, number=self.sold)
+        sold = self.sold
         gates.stop()
-        # What a turn that has ended meanwhile would do now.
-        self.last = "late"
-        orders().create(shop=self.key, number=-self.sold)
-        return self.sold
+        # If the turn has ended meanwhile, this must come to nothing.
+        for late in (lambda: setattr(self, "last", "late"), lambda: orders().create(shop=self.key, number=-sold)):
+            try:
+                late()
+            except Exception as error:
+                gates.refused.append(type(error).__name__)
+        return sold
 
     @transactional
     def sleep(self, seconds: float) -> int:
@@ -223,6 +235,23 @@ class Patient(Shop):
 
     class Meta:
         turn_timeout = 60.0
+
+
+class Awaiting(DurableObject):
+    """Async turns that use the ORM."""
+
+    n: int = 0
+
+    async def order(self) -> int:
+        self.n += 1
+        await orders().acreate(shop=self.key, number=self.n)
+        return int(await orders().filter(shop=self.key).acount())
+
+    async def wait(self) -> int:
+        await sync_to_async(orders().count)()
+        await sync_to_async(gates.stop)()
+        self.n += 1
+        return self.n
 
 
 class Opened(DurableObject):

@@ -148,8 +148,10 @@ def test_an_owner_that_stands_still_in_a_transaction_holds_up_nobody(where: str,
         Patient.at("warm").call(Patient.order)
         other.process.send_signal(signal.SIGSTOP)
         try:
-            # It waits for the row that the stopped one has inserted, unless its transaction has been ended.
+            # It waits for the row that the stopped one has inserted, unless its transaction has been ended: for half a minute.
+            began = time.monotonic()
             assert _insist(lambda: Patient.at("a").call(Patient.order)) == 2
+            assert time.monotonic() - began < 15
         finally:
             other.process.send_signal(signal.SIGCONT)
         assert other.ask("shops.gates.leave.set()") == "None"
