@@ -240,8 +240,9 @@ class TransactionThread:
         settings = connection.settings_dict
         settings["OPTIONS"] = self._fence.options(settings["OPTIONS"], term, lane)
         settings.update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=False, AUTOCOMMIT=True, ATOMIC_REQUESTS=False)
-        connection.connect()
         try:
+            with connection.wrap_database_errors:
+                connection.connect()
             self._fence.begin(connection.connection, term, lane, new=self._lane is None)
         except BaseException:
             connection.close()

@@ -227,4 +227,3 @@ class PostgresWriter:
             raise TermEnded(self._term)
         taken = {(int(result.get_value(row, 0) or 0), int(result.get_value(row, 1) or 0)) for row in range(result.ntuples)}
         return [(snapshot.object_id, snapshot.seq) in taken for snapshot in snapshots]
-

@@ -21,9 +21,9 @@ class LedgerModel:
 
     def step(self, state: dict[str, Any], method: str, args: list[Any]) -> Step:
         match method, args:
-            case "take", [_] if state["value"] % 3 == 0:
+            case ("take" | "order"), [_] if state["value"] % 3 == 0:
                 return Step(state, [state["value"]], refused=True)
-            case (("put" | "slow" | "take"), [tag]) | ("tell", [tag, _]):
+            case (("put" | "slow" | "take" | "order"), [tag]) | ("tell", [tag, _]):
                 name = str(tag % 5)
                 counts = {**state["counts"], name: state["counts"].get(name, 0) + 1}
                 value = chained(state["value"], tag)
@@ -39,7 +39,7 @@ class LedgerModel:
         raise ValueError(f"{method}{args} has no answer")
 
     def writes(self, method: str) -> bool:
-        return method in ("put", "slow", "take", "tell", "hear")
+        return method in ("put", "slow", "take", "order", "tell", "hear")
 
     def recorded(self, method: str) -> bool:
         return method != "look"

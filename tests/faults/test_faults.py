@@ -105,6 +105,9 @@ class TestTheMeans:
                 for number in range(5):
                     assert "ok" in await second.call("x", "put", [number], f"id-{number}", 20.0)
                 await second.call("x", "put", [0], "id-0")
+                for number in range(2):
+                    await second.call("x", "put", [3 * number + 1])
+                    await second.call("x", "order", [number], f"order-{number}")
                 await second.ask("hibernate")
                 await second.call("x", "put", [1])
                 if second.proxy is not None:
