@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from typing import Any
 
 from jido_objects import delta as deltas
 from jido_objects import ids
@@ -41,7 +42,7 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
         found.extend(check_journal(by_object.get(key, []), snapshots[key], MODEL))
     found.extend(check_tables(database))
     found.extend(check_casts(history.operations, rows))
-    orders = database.ask("SELECT call_id, ledger, value FROM faults_order")
+    orders = database.orders()
     found.extend(check_orders(orders, rows))
     if checked is not None:
         known = [one for one in history.operations if one.outcome in (Outcome.OK, Outcome.REFUSED)]
@@ -108,7 +109,7 @@ def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]
     return found
 
 
-def check_orders(orders: list[tuple[str, str, int]], rows: list[Row]) -> list[Violation]:
+def check_orders(orders: list[tuple[Any, ...]], rows: list[Row]) -> list[Violation]:
     """The rows that transactions wrote are those of the turns in the journal, each once, with the value of that turn."""
     wanted = Counter((row.call_id, row.object, row.result[0]) for row in rows if row.method == "order" and not row.refusal)
     there = Counter(orders)
