@@ -192,6 +192,11 @@ def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | No
         return
     if error is None:
         future.set_result(result)
+    elif isinstance(error, StopIteration | asyncio.CancelledError):
+        # In a coroutine these two mean something else than that a method has raised them.
+        failed = RuntimeError(f"{type(error).__name__}: {error}")
+        failed.__cause__ = error
+        future.set_exception(failed)
     else:
         future.set_exception(error)
 

@@ -128,5 +128,6 @@ class PostgresLane:
     def end(self, raw: Any, stuck: Any, term: UUID, lane: UUID, executing: AbstractContextManager[Any]) -> None:
         try:
             self._execute(raw, statements.END_CONNECTIONS, [(named(term.hex, lane.hex) + NAMED).encode()])
+            raw.execute("DELETE FROM jido_lane WHERE id = %s", [lane])
         except psycopg.Error as error:
             raise self._refusal(raw, error) from error

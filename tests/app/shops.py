@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -36,7 +37,7 @@ class Gates:
     def __init__(self) -> None:
         self.inside = threading.Semaphore(0)
         self.leave = threading.Event()
-        self.refused: list[str] = []
+        self.refused: list[tuple[str, str]] = []
 
     def stop(self) -> None:
         self.inside.release()
@@ -60,6 +61,12 @@ class Shop(DurableObject):
         orders().create(shop=self.key, number=self.sold)
         if fail == "error":
             raise ValueError("out of paper")
+        if fail == "stop":
+            raise StopIteration("no more")
+        if fail == "cancelled":
+            raise asyncio.CancelledError
+        if fail == "exit":
+            raise SystemExit(1)
         if fail == "refuse":
             raise Closed(self.sold)
         if fail == "clean":
@@ -125,7 +132,7 @@ class Shop(DurableObject):
             try:
                 late()
             except Exception as error:
-                gates.refused.append(type(error).__name__)
+                gates.refused.append((self.key, type(error).__name__))
         return sold
 
     @transactional
