@@ -15,7 +15,8 @@ from django.core.management import call_command
 from tests import servers
 
 NAMES = (
-    "hot-key", "hot-key-threads", "many-keys", "one-caller", "reads", "fence", "state-size", "thaw", "trimming", "cold", "memory",
+    "hot-key", "hot-key-threads", "many-keys", "one-caller", "transactional", "reads", "fence", "state-size", "thaw", "trimming", "cold",
+    "memory",
 )  # fmt: skip
 
 

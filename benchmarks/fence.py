@@ -13,7 +13,7 @@ from time import perf_counter
 from uuid import uuid4
 
 from jido_objects import ids
-from jido_objects.bench.counter import APP
+from jido_objects.bench.names import APP
 from jido_objects.bench.sides import Objects
 from jido_objects.bench.stage import Stage
 from jido_objects.bench.stats import Ratio, Run, Side, Target, Workload, per_call

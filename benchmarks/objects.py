@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jido_objects import DurableObject, query
-from jido_objects.bench.counter import APP
+from jido_objects.bench.names import APP
 
 
 class Ledger(DurableObject):

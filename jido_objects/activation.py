@@ -59,9 +59,9 @@ class Activation:
     """See the module. Everything here runs on the host's loop."""
 
     __slots__ = (
-        "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
-        "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state", "status",
-        "stored", "tail", "tail_bytes", "task", "turn", "unsent",
+        "absent_for", "calls", "closed", "definition", "emptied", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance",
+        "last", "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state",
+        "status", "stored", "tail", "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
     def __init__(self, host: Host, definition: Definition, name: Name) -> None:
@@ -82,6 +82,8 @@ class Activation:
         self.turn: Turn | None = None
         self.task: asyncio.Task[None] | None = None
         self.closed: asyncio.Future[list[Call]] | None = None
+        self.emptied: asyncio.Future[None] | None = None
+        """What a ``@transactional`` turn waits for before it starts: everything written is committed."""
         self.object_id: int | None = None
         self.absent_for: set[Call] = set()
         """The calls that were here when the store was asked and knew no such object."""
@@ -259,7 +261,7 @@ class Activation:
         creates = absent and method.creates
         answer = Answer(call, result, None, turn.after)
         if not self.host.policy(self.options.kind).writes(
-            changed=changed or creates, outputs=False, own_id=own_id, refused=False, absent=absent
+            changed=changed or creates, outputs=method.transactional, own_id=own_id, refused=False, absent=absent
         ):
             return answer, None
         if absent:
@@ -340,6 +342,14 @@ class Activation:
     def queue(self, entry: Entry, answer: Answer) -> None:
         """Commit a turn's row with the next batch, and answer then."""
         pending = Pending(entry, answer)
+        self._keep(pending)
+        self.unsent.append(pending)
+        self.last = pending
+        self.host.pipeline.push(self)
+
+    def _keep(self, pending: Pending) -> None:
+        """Memory has this row's changes: count it, and take the snapshot that may be due."""
+        entry = pending.entry
         self.seq = entry.seq
         size = encoded_size(entry.delta)
         self.size_bound += size
@@ -347,11 +357,16 @@ class Activation:
         self.tail_bytes += size
         if self.tail >= self.options.snapshot_every and self._snapshot_is_due():
             pending.snapshot = self._snapshot()
-        self.unsent.append(pending)
-        self.last = pending
-        if answer.call.watch is not None:
-            answer.call.watch.returned(self.host.clock.monotonic(), answer.error, entry.seq)
-        self.host.pipeline.push(self)
+        call = pending.answer.call
+        if call.watch is not None:
+            call.watch.returned(self.host.clock.monotonic(), pending.answer.error, entry.seq)
+
+    def applied(self, pending: Pending, object_id: int) -> None:
+        """The transaction of a ``@transactional`` turn has committed, its row with it: keep what it changed, and answer."""
+        self.state.commit()
+        self._keep(pending)
+        self.host.trimmer.wrote(object_id, self.name[0], 1, pending.size)
+        self.committed([pending], object_id)
 
     def deliver(self, answer: Answer) -> None:
         """Answer a turn that wrote no row, once what it saw is committed and may be believed."""
@@ -397,6 +412,10 @@ class Activation:
                 self.host.pipeline.keep(replace(snapshot, object_id=object_id))
         if unbelieved:
             self.host.distrust(self, unbelieved)
+        if self.last is None and self.emptied is not None:
+            emptied, self.emptied = self.emptied, None
+            if not emptied.done():
+                emptied.set_result(None)
 
     def let_out(self, answer: Answer) -> None:
         """Run what was to leave with a turn, and answer its call: what the caller does next comes after that."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from .codec import kind_of
 from .errors import DefinitionError, InvalidArguments, UnknownField, UnknownMethod, UnknownType
 from .existence import creators_of, is_given
-from .methods import FieldReader, Method, marks_of, resolve_hints
+from .methods import FieldReader, Method, check_transactional, is_transactional, marks_of, resolve_hints
 from .options import Options, did_you_mean
 from .state import Field, Shape
 from .upcasting import upcasters_of
@@ -82,6 +82,14 @@ class Definition:
         for hook in ("clean",):
             if inspect.iscoroutinefunction(self.hooks.get(hook)):
                 raise DefinitionError(f"{name}.{hook} runs at the end of every turn and cannot be async: write `def {hook}(self)`.")
+        transactional = [name for name, function in self._functions.items() if is_transactional(function)]
+        for method in transactional:
+            check_transactional(f"{name}.{method}", self._functions[method], hook=method in self.HOOKS)
+        if transactional and inspect.iscoroutinefunction(self.hooks.get("on_create")):
+            raise DefinitionError(
+                f"{name}.on_create runs in the turn that creates the object, which may be {transactional[0]}'s transaction on a thread: "
+                f"write `def on_create(self)`."
+            )
 
     # -------------------------------------------------------------------------------------------- reading the class
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from . import errors, keys
 from .definition import Definition
-from .errors import DefinitionError, InvalidKey, StateError, UndeclaredAttribute
+from .errors import DefinitionError, InvalidArguments, InvalidKey, StateError, UndeclaredAttribute
 from .existence import add_exceptions
 from .methods import marks_of
 from .options import did_you_mean
@@ -31,6 +33,17 @@ def query(function: F) -> F:
 def expose(function: F) -> F:
     """Mark a method as callable from browsers. Without it, a method is callable from server code only."""
     marks_of(function).expose = True
+    return function
+
+
+def transactional(function: F) -> F:
+    """Mark a method whose ORM writes and state commit together or not at all.
+
+    It runs on a thread, in one transaction on the database of the objects, and always leaves a row in the journal. Because
+    a transaction can be chosen to give way to another, it may run more than once; of its runs one commits. It is a plain
+    ``def``; ``async def`` raises ``DefinitionError``.
+    """
+    marks_of(function).transactional = True
     return function
 
 
@@ -123,6 +136,18 @@ class DurableObject:
         """The time of this turn by this process's clock: an aware ``datetime`` in UTC, constant within the turn, and the one in
         its journal row. Raises ``StateError`` outside a turn."""
         return self._jido.turn_now().now
+
+    def on_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` after this turn is committed; never if it is not.
+
+        It lives in memory, so a crash in between loses it. It runs on a thread of its own, one after another, where it may
+        block; what it raises is logged and changes nothing. Raises ``StateError`` outside a turn.
+        """
+        turn = self._jido.turn_now()
+        is_async = inspect.iscoroutinefunction(action)
+        if is_async or not callable(action):
+            raise InvalidArguments(f"{type(self).__name__}.on_commit takes a function without arguments, not {action!r}.")
+        turn.later(partial(self._jido.host.after_commit, action))
 
     def __setattr__(self, name: str, value: Any) -> None:
         activation = self._jido

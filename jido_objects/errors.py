@@ -141,7 +141,8 @@ class CallFailed(JidoError):
 
 
 class TurnTimeout(JidoError, TimeoutError):
-    """{0} was still running after {1} s (Meta.turn_timeout) and was rolled back. Move long work out of the turn, or raise the limit."""
+    """{0} was still running after {1} s (Meta.turn_timeout, or what the caller of a @transactional turn allowed) and was
+    rolled back. Move long work out of the turn, or raise the limit."""
 
 
 class CallTimeout(JidoError, TimeoutError):

@@ -1,4 +1,4 @@
-"""How a turn runs: inline on the host's loop, or awaited as a task of its own.
+"""How a turn runs: inline on the host's loop, awaited as a task of its own, or in a transaction (``transacting``).
 
 Either way it ends in ``Activation.complete`` or ``Activation.abort``, and nothing it did is observable before its commit.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import events, existence, watching
+from . import events, existence, transacting, watching
 from .errors import DeadlineExceeded, TurnTimeout
 from .limits import CANCEL_GRACE, LOOP_HELD_SECONDS
 from .state import current_turn
@@ -30,15 +30,21 @@ def execute(activation: Activation, call: Call) -> None:
     if started >= call.deadline:
         activation.fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
         return
-    call.started = True
     method = call.method
+    if method.transactional and (refused := transacting.refusal(activation, call)) is not None:
+        activation.fail(call, refused)
+        return
     turn = Turn(call, method.query, host.clock.now(), call.deadline - started)
     refusal = existence.refusal(activation, method) if activation.definition.creators else None
     if refusal is not None:
         activation.abort(call, turn, refusal)
         return
+    call.started = True
     activation.turn = turn
     on_create = activation.definition.hooks.get("on_create") if activation.seq == 0 and not method.query else None
+    if method.transactional:
+        transacting.start(activation, call, turn, on_create)
+        return
     if method.is_async or (on_create is not None and asyncio.iscoroutinefunction(on_create)):
         activation.task = host.spawn(_guarded(activation, call, turn, on_create))
         return

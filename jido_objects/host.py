@@ -46,6 +46,7 @@ from .remembering import expired
 from .state import State
 from .stores.protocol import Forgotten, Found, Loaded, Recorded, Store, TermEnded, TermInfo
 from .thawing import Thawing
+from .transacting import Transactions
 from .trimming import Trimmer
 from .turns import Call, Name, describe, own, start_over
 
@@ -84,6 +85,10 @@ def _nothing() -> None:
     pass
 
 
+def _at_once(action: Callable[[], object]) -> None:
+    action()
+
+
 def _nothing_proven(info: TermInfo) -> bool:
     return False
 
@@ -102,12 +107,18 @@ class Host:
         turn_scope: Callable[[], AbstractAsyncContextManager[Any]] = _no_scope,
         held_stack: Callable[[], str] = str,
         answered: Callable[[], None] = _nothing,
+        transactions: Transactions | None = None,
+        after_commit: Callable[[Callable[[], object]], None] = _at_once,
     ) -> None:
         self.store = store
         self.clock = clock
         self.settings = settings or HostSettings()
         self.info = info or TermInfo()
         self.turn_scope = turn_scope
+        self.transactions = transactions
+        """Where ``@transactional`` turns run; ``None`` where the store shares no transactions."""
+        self.after_commit = after_commit
+        """Runs what a turn gave to ``on_commit``, elsewhere if it can."""
         self.lease: Lease | None = None
         self.pipeline: Pipeline = None  # type: ignore[assignment]  # there is one before the first activation lives
         self.activations: dict[Name, Activation] = {}
@@ -235,6 +246,8 @@ class Host:
             if task is not asyncio.current_task():
                 task.cancel()
         await asyncio.gather(*(task for task in self._tasks if task is not asyncio.current_task()), return_exceptions=True)
+        if self.transactions is not None:
+            await self.transactions.close()
         await self.store.close()
         if events.listening:
             events.emit(events.HostEnded(drained, self.clock.monotonic() - began))

@@ -25,6 +25,14 @@ IDLE_SECONDS: Final = 300.0
 TURN_TIMEOUT: Final = 10.0
 CANCEL_GRACE: Final = 1.0
 """What a cancelled turn has to end in before its activation is dropped under it."""
+TRANSACTION_THREADS: Final = 4
+"""``@transactional`` turns that a process runs at once; one on SQLite, where a file has one writer."""
+TRANSACTIONS_ABANDONED: Final = 8
+"""Threads whose turn took too long and that have not come back; with so many, no more are replaced."""
+TRANSACTION_ATTEMPTS: Final = 8
+"""How often a ``@transactional`` turn is run until it meets no deadlock and no broken connection."""
+ON_COMMIT_WAITING: Final = 10_000
+"""Actions given to ``self.on_commit`` that may wait for the thread that runs them."""
 CALL_TIMEOUT: Final = 30.0
 PATIENCE: Final = 5.0
 """For how long a database that does not answer is asked again before waiting calls are told."""

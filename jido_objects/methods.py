@@ -24,6 +24,7 @@ class Marks:
     query: bool = False
     expose: bool = False
     creates: bool = False
+    transactional: bool = False
 
 
 def marks_of(function: Callable[..., Any]) -> Marks:
@@ -33,6 +34,25 @@ def marks_of(function: Callable[..., Any]) -> Marks:
         marks = Marks()
         function.__jido__ = marks  # type: ignore[attr-defined]
     return typing.cast(Marks, marks)
+
+
+def is_transactional(function: Callable[..., Any]) -> bool:
+    """Whether a function is marked ``@transactional``."""
+    marks: Marks | None = getattr(function, "__jido__", None)
+    return marks is not None and marks.transactional
+
+
+def check_transactional(label: str, function: Callable[..., Any], *, hook: bool) -> None:
+    """Raises ``DefinitionError`` where ``@transactional`` cannot be."""
+    if hook:
+        raise DefinitionError(f"{label} is a hook, and runs in the turn of the method that was called: mark that method @transactional.")
+    if inspect.iscoroutinefunction(function):
+        raise DefinitionError(
+            f"{label} is @transactional and async, and Django's transactions are not: write `def {function.__name__}(self, …)`. "
+            f"It runs on a thread of its own, where it may block."
+        )
+    if function.__jido__.query:  # type: ignore[attr-defined]
+        raise DefinitionError(f"{label} is both @transactional and @query: a query writes nothing. Drop one of the two.")
 
 
 _REQUIRED: Any = inspect.Parameter.empty
@@ -68,6 +88,7 @@ class Method:
         "result",
         "returns",
         "signature",
+        "transactional",
         "variadic",
         "variadic_named",
         "wheres",
@@ -83,6 +104,7 @@ class Method:
         self.recorded = not marks.query
         self.expose = marks.expose
         self.creates = marks.creates
+        self.transactional = marks.transactional
         self.is_async = inspect.iscoroutinefunction(function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(f"{self.label} is a generator; a method returns one value: return a list.")

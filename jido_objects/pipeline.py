@@ -148,13 +148,13 @@ class Pipeline:
             # Known: nothing of the batch was written.
             self._tell_failed(batch, "TermEnded")
             for activation, _ in batch:
-                self._refused(activation)
+                self.refused(activation)
             raise
         except StoreError as error:
             logger.warning("A batch of %d objects was not written: %s", len(batch), error, extra=about())
             self._tell_failed(batch, type(error).__name__)
             for activation, _ in batch:
-                self._refused(activation, error)
+                self.refused(activation, error)
             return
         except Exception as error:
             # A fault of the store's own: nobody knows what it did, so it is settled and the journal is asked.
@@ -173,7 +173,7 @@ class Pipeline:
                     # It was dropped meanwhile: the activation after it waits until these rows are there to be read.
                     self._host.resolved(activation, [], None)
             else:
-                self._refused(activation, appended or OwnershipLost(describe(activation.name)))
+                self.refused(activation, appended or OwnershipLost(describe(activation.name)))
         self._host.answered()
 
     def _tell_committed(self, batch: list[tuple[Activation, Append]], outcome: Sequence[Appended], seconds: float) -> None:
@@ -244,13 +244,14 @@ class Pipeline:
                 break
         return batch
 
-    def _refused(self, activation: Activation, error: StoreError | OwnershipLost | None = None) -> None:
+    def refused(self, activation: Activation, error: StoreError | OwnershipLost | None = None) -> None:
         """Nothing of this activation's batch was written."""
         calls = [pending.answer.call for pending in activation.in_flight]
         self._host.drop(activation, f"its rows were not written ({error})" if error else "its term has ended")
-        self._resolve(activation, calls, error)
+        self.resolve(activation, calls, error)
 
-    def _resolve(self, activation: Activation, redo: list[Call], error: BaseException | None = None) -> None:
+    def resolve(self, activation: Activation, redo: list[Call], error: BaseException | None = None) -> None:
+        """What an activation had in flight has an outcome; these calls of it were not applied."""
         activation.in_flight = []
         self._host.resolved(activation, redo, error)
 
@@ -267,7 +268,7 @@ class Pipeline:
         except TermEnded:
             # Buried: what had landed has landed, and nothing else will.
             ended = True
-        self._host.spawn(self._ask_journal(batch, began))
+        self._host.spawn(self.ask_journal(batch, began))
         if ended:
             raise TermEnded
 
@@ -282,7 +283,7 @@ class Pipeline:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
-    async def _ask_journal(self, batch: list[tuple[Activation, Append]], began: float) -> None:
+    async def ask_journal(self, batch: list[tuple[Activation, Append]], began: float) -> None:
         """After settling: answer what the journal holds, run the rest again."""
         pause = 0.05
         while True:
@@ -310,7 +311,7 @@ class Pipeline:
                     # Not this row: another owner has been sent the same id since, and what it did is what happened.
                     call.recorded = recorded
                     activation.answer_recorded(call)
-            self._resolve(activation, redo)
+            self.resolve(activation, redo)
 
     async def _recorded(self, batch: list[tuple[Activation, Append]]) -> dict[Pending, Recorded | Forgotten]:
         """What the journal holds of these calls, whoever wrote it."""

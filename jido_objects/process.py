@@ -34,6 +34,8 @@ from .logs import about
 from .orm import turn_scope
 from .runtime import Runtime, ThreadReply, WaitingReply
 from .stores.opening import open_store
+from .stores.protocol import SharesTransactions
+from .transactions import AfterCommit, TransactionPool
 from .turns import Call
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ T = TypeVar("T")
 
 WATCH_SECONDS = 0.02
 STOP_SECONDS = 8.0
+AFTER_COMMIT_SECONDS = 2.0
+"""What is left of ``on_commit`` at a stop has so long."""
 
 
 class Process:
@@ -71,6 +75,7 @@ class Process:
     def _launch(self) -> None:
         self._thread = threading.Thread(target=self._run, name="jido-host", daemon=True)
         self._keeper = _KeeperThread(self)
+        self._after_commit = AfterCommit()
         contextvars.Context().run(self._thread.start)
 
     def _run(self) -> None:
@@ -192,8 +197,9 @@ class Process:
 
     async def _make(self) -> Host:
         settings = self.settings
+        store = open_store(settings.DATABASE)
         host = Host(
-            open_store(settings.DATABASE),
+            store,
             self.clock,
             self._host_settings(),
             info=this_process(settings.REGION),
@@ -201,6 +207,8 @@ class Process:
             turn_scope=turn_scope,
             held_stack=self._keeper.take_stack,
             answered=self._wake_answered,
+            transactions=TransactionPool(settings.DATABASE, store) if isinstance(store, SharesTransactions) else None,
+            after_commit=self._after_commit,
         )
         await host.start()
         self._keeper.start()
@@ -249,6 +257,7 @@ class Process:
         finally:
             self._refuse()
             self._keeper.stop()
+            self._after_commit.close(AFTER_COMMIT_SECONDS)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(STOP_SECONDS)
 

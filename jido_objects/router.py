@@ -211,7 +211,7 @@ class Router:
         if turn is not None or _get_running_loop() is not None:
             raise _blocking(ref, method, turn)
         here = process.current()
-        self._refuse_inside_sqlite_transaction(here, ref, method)
+        self._refuse_inside_transaction(here, ref, method)
         call, timeout = self._prepare(here, ref, method, args, kwargs, None)
         reply = call.reply = here.reply()
         here.submit(call)
@@ -335,10 +335,20 @@ class Router:
         if time.time() - ids.generated_at(call_id) > window:
             raise CallExpired(call_id, window, call_id=call_id)
 
-    def _refuse_inside_sqlite_transaction(self, here: Runtime, ref: Ref[Any], method: Method) -> None:
-        if here.in_transaction() and connections[here.settings.DATABASE].vendor == "sqlite":
+    def _refuse_inside_transaction(self, here: Runtime, ref: Ref[Any], method: Method) -> None:
+        if not here.in_transaction():
+            return
+        what = f"{describe((ref.label, ref.key))}.{method.name}"
+        if method.transactional:
             raise BlockingCall(
-                f"{describe((ref.label, ref.key))}.{method.name} was called inside transaction.atomic() on the SQLite database that "
+                f"{what} is @transactional, and was called inside transaction.atomic() on its own database: it commits in a transaction "
+                f"of its own, so it could neither see what yours has written nor be undone with it, and would wait for the rows that "
+                f"yours has locked. Call it outside (for a view under ATOMIC_REQUESTS: @transaction.non_atomic_requests), or hand it "
+                f"over with send, which leaves with your commit."
+            )
+        if connections[here.settings.DATABASE].vendor == "sqlite":
+            raise BlockingCall(
+                f"{what} was called inside transaction.atomic() on the SQLite database that "
                 f"holds the objects: it would wait for that transaction, and so for itself. Call it outside, hand it over with "
                 f"cast (it leaves on commit), or use send. Where ATOMIC_REQUESTS made the transaction, decorate the view with "
                 f"@transaction.non_atomic_requests."

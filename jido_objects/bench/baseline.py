@@ -11,7 +11,7 @@ from django.apps.registry import Apps
 from django.db import models, transaction
 
 from .. import ids
-from .counter import APP
+from .names import APP
 
 _apps = Apps()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .sides import BareInserts, Django, ObjectReads, Objects
+from .sides import BareInserts, Django, ObjectReads, Objects, SharedObjects
 from .stage import Stage
 from .stats import Ratio, Side, Target, Workload, p50
 
@@ -67,6 +67,26 @@ def one_caller(stage: Stage) -> Workload:
     )
 
 
+def transactional(stage: Stage) -> Workload:
+    n = stage.callers
+    sides: dict[str, Side] = {
+        "ours": SharedObjects(stage, "one object, @transactional", "async"),
+        "django": Django(stage, "Django, row lock and history", "threads"),
+        "one": SharedObjects(stage, "@transactional, async caller", "async", callers=1),
+        "django-one": Django(stage, "Django, row lock and history", "sync"),
+    }
+    return Workload(
+        "transactional",
+        "object and ORM row in one transaction",
+        sides,
+        [
+            Ratio(f"@transactional with the same row, hot key, {n} callers", "ours", "django", target=Target(1)),
+            Ratio("@transactional with the same row, one async caller, p50", "one", "django-one", p50),
+        ],
+        parts=2,
+    )
+
+
 def reads(stage: Stage) -> Workload:
     n = stage.callers
     sides: dict[str, Side] = {
@@ -94,5 +114,6 @@ BLOCK: dict[str, Callable[[Stage], Workload]] = {
     "hot-key-threads": hot_key_threads,
     "many-keys": many_keys,
     "one-caller": one_caller,
+    "transactional": transactional,
     "reads": reads,
 }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .. import DurableObject, Ref
 from . import bare, baseline
 from .callers import Callers, One, Tasks, Threads, patient, with_cpu
-from .counter import BenchCounter
+from .counter import BenchCounter, BenchShared
 from .stage import Stage
 from .stats import Run
 
@@ -107,6 +107,31 @@ class ObjectReads(Objects):
         run = super().run(seconds)
         self.expected = before
         return run
+
+
+class SharedObjects(Objects):
+    """Calls of ``@transactional`` counters, each with a row of the baseline's table that counts the same."""
+
+    def __init__(self, stage: Stage, title: str, how: How, *, callers: int | None = None) -> None:
+        super().__init__(stage, title, how, callers=callers, type_=BenchShared)
+        self.pk = 0
+
+    def prepare(self) -> None:
+        # One more than its calls, as the object is, whose first call creates it.
+        self.pk = baseline.Counter.objects.using(self.stage.alias).create(value=1).pk
+        super().prepare()
+
+    def call(self) -> object:
+        return self.one().call(BenchShared.add_shared, self.stage.alias, self.pk)
+
+    def acall(self) -> Awaitable[object]:
+        return self.one().acall(BenchShared.add_shared, self.stage.alias, self.pk)
+
+    def check(self) -> str | None:
+        counted = baseline.read(self.stage.alias, self.pk)
+        if counted != self.expected:
+            return f"{self.expected} calls were answered, the row counts {counted}"
+        return super().check()
 
 
 class Django:

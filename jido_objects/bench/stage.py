@@ -20,7 +20,8 @@ from .. import conf, process
 from ..definition import Definition
 from ..errors import JidoError, UnsupportedDatabase
 from . import baseline
-from .counter import APP, BenchCounter
+from .counter import TYPES, BenchCounter
+from .names import APP
 
 VERSIONS = {"postgresql": "PostgreSQL {0}.{1}", "sqlite": "SQLite {0}.{1}.{2}"}
 OTHERS = 6
@@ -86,7 +87,8 @@ class Stage:
     def serve(self) -> None:
         """Host objects of this database in this process, whatever the settings say of who hosts."""
         process.stop()
-        Definition.register(BenchCounter._jido_definition)
+        for one in TYPES:
+            Definition.register(one._jido_definition)
         process.configure_with(lambda: replace(conf.read(), DATABASE=self.alias, HOST="always"))
         # The first question opens the store: a database that cannot hold objects says so here.
         BenchCounter.at(self.run, "none").exists()
@@ -95,7 +97,8 @@ class Stage:
         """Stop the host and remove everything this run made. May be repeated."""
         process.stop()
         process.configure_with(conf.read)
-        Definition.registry.pop(BenchCounter._jido_definition.label, None)
+        for one in TYPES:
+            Definition.registry.pop(one._jido_definition.label, None)
         if self._made:
             self.remove(self.run)
             self._made = False

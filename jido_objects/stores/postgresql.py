@@ -18,10 +18,11 @@ from uuid import UUID
 
 from psycopg.pq.abc import PGresult
 
-from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
+from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreError, StoreUnavailable, UnsupportedDatabase
 from ..logs import about
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
+from .postgresql_append import NAMED, named
 from .postgresql_windows import PostgresWindows
 from .postgresql_writer import PostgresWriter
 from .protocol import (
@@ -53,6 +54,18 @@ _OURS = frozenset(
 """Parameters that are about Django's own connections."""
 
 
+def bounded(timeout: float) -> dict[str, Any]:
+    """Connection parameters with which a network that swallows everything is noticed, in seconds."""
+    return {
+        "connect_timeout": 5,
+        "keepalives": 1,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "tcp_user_timeout": str(int(timeout * 1000)),
+    }
+
+
 class PostgresStore(PostgresWindows):
     """One loop's view of a PostgreSQL database; implements ``Store``.
 
@@ -65,14 +78,8 @@ class PostgresStore(PostgresWindows):
     def __init__(self, parameters: Mapping[str, Any], *, alias: str = "default", role: str | None = None, timeout: float = 10.0) -> None:
         self.name = alias
         self.timeout = timeout
-        milliseconds = str(int(timeout * 1000))
         self._parameters = {
-            "connect_timeout": 5,
-            "keepalives": 1,
-            "keepalives_idle": 2,
-            "keepalives_interval": 1,
-            "keepalives_count": 3,
-            "tcp_user_timeout": milliseconds,
+            **bounded(timeout),
             **{name: value for name, value in parameters.items() if name not in _OURS},
         }
         # The server gives up a little earlier than the client: an error says "not applied", a lost connection does not.
@@ -181,13 +188,37 @@ class PostgresStore(PostgresWindows):
     async def bury(self, term: UUID, *, proven: bool = False) -> bool:
         # On the connection that is there: at the end of a process none can be made any more, if that takes a name look-up.
         link = await self._connected()
-        sql = statements.BURY.format(lock=self.lock_milliseconds, term=term, proven=proven)
+        sql = statements.BURY.format(lock=int(LOCK_SECONDS * 1000), term=term, proven=proven)
         result = await self.insist(link, sql, f"jido:{term.hex}:%", f"the burial of {term}")
-        return _row(result)[0] == b"0"
+        if _row(result)[0] != b"0":
+            return False
+        await self._end_transactions(link, term)
+        return True
 
-    @property
-    def lock_milliseconds(self) -> int:
-        return int(LOCK_SECONDS * 1000)
+    async def _end_transactions(self, link: Link, term: UUID) -> None:
+        """What a buried term has open can no longer commit, but would keep its rows locked from whoever comes after it."""
+        try:
+            ended = await self._ended(link, f"jido:{term.hex}:%{NAMED}")
+        except StoreError as error:
+            logger.warning("The open transactions of the buried term %s could not be ended: %s", term, error, extra=about(term=term))
+        else:
+            if ended:
+                text = "Term %s was buried with %d transactions open; their connections were ended"
+                logger.warning(text, term, len(ended), extra=about(term=term))
+
+    async def delete_lane(self, link: Link, lane: UUID, name: str) -> None:
+        """After this nothing that was sent under the lane can land. ``name`` is that of its connection. Raises ``OutcomeUnknown``."""
+        sql = statements.END_LANES.format(lock=int(LOCK_SECONDS * 1000), lanes=lane)
+        await self.insist(link, sql, name, f"the end of lane {lane}")
+
+    async def end_lane(self, term: UUID, lane: UUID) -> None:
+        link = await self.connect(f"jido settling {term.hex}")
+        try:
+            await self.delete_lane(link, lane, named(term.hex, lane.hex) + NAMED)
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            link.close()
 
     async def insist(self, link: Link, sql: str, holders: str, what: str) -> PGresult:
         """Run a script that deletes rows. Who holds them too long loses his connection: ``holders`` is a pattern of names."""

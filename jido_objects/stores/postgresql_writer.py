@@ -13,14 +13,14 @@ from ..errors import OutcomeUnknown, StoreError, StoreUnavailable, Unacceptable
 from ..limits import RETENTION_ROWS
 from . import arrays, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement
-from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
+from .postgresql_append import FORMAT_VALUE, ended, named, outcomes, prepare, still_there
+from .protocol import Append, Appended, Claim, Snapshot, TermEnded
 from .sqlstates import Duplicate, refusal
 from .windows import SHARES
 
 if TYPE_CHECKING:
     from .postgresql import PostgresStore
 
-_FORMAT = str(FORMAT).encode()
 _FORGETTABLE = 1000
 """At so many claims that a crash may forget, the next one waits for the disk."""
 
@@ -65,7 +65,7 @@ class PostgresWriter:
         self._link, self._unsettled = link, False
 
     def _name(self, lane: UUID) -> str:
-        return f"jido:{self._term.hex}:{lane.hex[:16]}"
+        return named(self._term.hex, lane.hex)
 
     async def settle(self) -> None:
         if self._link is not None:
@@ -76,8 +76,7 @@ class PostgresWriter:
             while self._lanes:
                 # Waits for the old backend, if it still runs the statement; after the deletion it finds no lane.
                 lane = self._lanes[0]
-                sql = statements.END_LANES.format(lock=self._store.lock_milliseconds, lanes=lane)
-                await self._store.insist(link, sql, self._name(lane), f"the end of lane {lane}")
+                await self._store.delete_lane(link, lane, self._name(lane))
                 del self._lanes[0]
         except OutcomeUnknown as error:
             raise StoreUnavailable(str(error)) from error
@@ -143,8 +142,6 @@ class PostgresWriter:
         if not batch:
             return []
         try:
-            if any(append.object_id is None or append.destroyed is not None for append in batch):
-                return await self._append_and_create(batch)
             return await self._append(batch)
         except (Unacceptable, ValueError) as error:
             if len(batch) > 1:
@@ -169,62 +166,20 @@ class PostgresWriter:
         return outcomes
 
     async def _append(self, batch: Sequence[Append]) -> list[Appended]:
-        if len(batch) == 1 and len(batch[0].entries) == 1 and batch[0].head_seq > 0:
-            return await self._append_one(batch[0])
-        ids: list[int] = []
-        for append in batch:
-            assert append.object_id is not None
-            ids += [append.object_id] * len(append.entries)
-        result = await self._execute(
-            "a batch",
-            statements.APPEND,
-            [
-                self._lane,
-                _FORMAT,
-                arrays.plain([append.object_id for append in batch]),
-                arrays.plain([append.head_seq for append in batch]),
-                arrays.plain([append.head_epoch for append in batch]),
-                arrays.plain(ids),
-                *_rows(batch),
-            ],
-        )
-        if result.command_tuples == len(ids):
+        prepared = prepare(self._lane, batch)
+        result = await self._execute("a batch", prepared.statement, prepared.parameters)
+        if ended(prepared, result):
+            raise TermEnded(self._term)
+        found = outcomes(batch, prepared, result)
+        if found is None:
+            return await self._written(batch)
+        if prepared.statement is not statements.APPEND_AND_CREATE:
             self._written_to_disk()
-            return [append.object_id for append in batch]
-        return await self._written(batch)
-
-    async def _append_one(self, append: Append) -> list[Appended]:
-        row = append.entries[0]
-        assert append.object_id is not None
-        parameters = [
-            self._lane,
-            _FORMAT,
-            b"%d" % append.object_id,
-            b"%d" % append.head_seq,
-            b"%d" % append.head_epoch,
-            b"%d" % row.seq,
-            b"%d" % append.epoch,
-            b"%d" % row.digest,
-            row.at.isoformat().encode(),
-            b"%d" % row.version,
-            b"%d" % row.kind,
-            b"t" if row.own_id else b"f",
-            *map(_text, (row.call_id, row.method, row.user, row.delta, row.result, row.extra)),
-        ]
-        result = await self._execute("a batch", statements.APPEND_ONE, parameters)
-        if result.command_tuples == 1:
-            self._written_to_disk()
-            return [append.object_id]
-        return await self._written([append])
+        return found
 
     async def _written(self, batch: Sequence[Append]) -> list[Appended]:
-        last = [
-            arrays.plain([a.object_id for a in batch]),
-            arrays.plain([a.entries[-1].seq for a in batch]),
-            arrays.plain([a.epoch for a in batch]),
-        ]
         try:
-            result = await self._execute("a batch", statements.WRITTEN, [self._lane, *last])
+            result = await self._execute("a batch", statements.WRITTEN, still_there(self._lane, batch))
         except StoreError as error:
             self._unsettled = True
             raise OutcomeUnknown("a batch", str(error)) from error
@@ -232,36 +187,6 @@ class PostgresWriter:
         if not places:
             raise TermEnded(self._term)
         return [append.object_id if place in places else None for place, append in enumerate(batch, 1)]
-
-    async def _append_and_create(self, batch: Sequence[Append]) -> list[Appended]:
-        heads = [(place, append) for place, append in enumerate(batch) if append.object_id is not None]
-        wanted = [(place, append) for place, append in enumerate(batch) if append.object_id is None]
-        places = [place for place, append in enumerate(batch) for _ in append.entries]
-        parameters = [
-            self._lane,
-            _FORMAT,
-            arrays.plain([place for place, _ in heads]),
-            arrays.plain([append.object_id for _, append in heads]),
-            arrays.plain([append.head_seq for _, append in heads]),
-            arrays.plain([append.head_epoch for _, append in heads]),
-            arrays.plain(["NULL" if append.destroyed is None else append.destroyed for _, append in heads]),
-            arrays.plain([place for place, _ in wanted]),
-            arrays.texts([append.type for _, append in wanted]),
-            arrays.texts([append.key for _, append in wanted]),
-            arrays.plain([append.epoch for _, append in wanted]),
-            arrays.plain([bool(append.destroyed) for _, append in wanted]),
-            arrays.plain(places),
-            *_rows(batch),
-        ]
-        result = await self._execute("a batch", statements.APPEND_AND_CREATE, parameters)
-        if not result.ntuples:
-            raise TermEnded(self._term)
-        outcomes: list[Appended] = [None] * len(batch)
-        for row in range(result.ntuples):
-            place = int(result.get_value(row, 0) or 0)
-            if place >= 0:
-                outcomes[place] = int(result.get_value(row, 1) or 0)
-        return outcomes
 
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         # Two commits at most. Should the second fail, what the first has claimed is the term's own and can be claimed again.
@@ -292,7 +217,7 @@ class PostgresWriter:
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         parameters = [
             self._lane,
-            _FORMAT,
+            FORMAT_VALUE,
             arrays.plain([s.object_id for s in snapshots]),
             arrays.plain([s.seq for s in snapshots]),
             arrays.plain([s.epoch for s in snapshots]),
@@ -306,31 +231,3 @@ class PostgresWriter:
             raise TermEnded(self._term)
         taken = {(int(result.get_value(row, 0) or 0), int(result.get_value(row, 1) or 0)) for row in range(result.ntuples)}
         return [(snapshot.object_id, snapshot.seq) in taken for snapshot in snapshots]
-
-
-def _text(value: str | None) -> bytes | None:
-    if value is None:
-        return None
-    if "\0" in value:
-        raise ValueError("text with a NUL character")
-    return value.encode()
-
-
-def _rows(batch: Sequence[Append]) -> list[bytes]:
-    """The journal's columns after the one that names the object."""
-    entries: list[Entry] = [entry for append in batch for entry in append.entries]
-    return [
-        arrays.plain([e.seq for e in entries]),
-        arrays.plain([append.epoch for append in batch for _ in append.entries]),
-        arrays.plain([e.digest for e in entries]),
-        arrays.plain([e.at.isoformat() for e in entries]),
-        arrays.plain([e.version for e in entries]),
-        arrays.plain([int(e.kind) for e in entries]),
-        arrays.plain(["t" if e.own_id else "f" for e in entries]),
-        arrays.texts([e.call_id for e in entries]),
-        arrays.texts([e.method for e in entries]),
-        arrays.texts([e.user for e in entries]),
-        arrays.texts([e.delta for e in entries]),
-        arrays.texts([e.result for e in entries]),
-        arrays.texts([e.extra for e in entries]),
-    ]

@@ -360,6 +360,14 @@ class Store(Protocol):
         """Forget at most ``limit`` callers' own ids that are older, of rows that were trimmed; how many went."""
 
 
+@runtime_checkable
+class SharesTransactions(Protocol):
+    """A store whose rows can be written in one transaction with those of the application (``@transactional``)."""
+
+    async def end_lane(self, term: UUID, lane: UUID) -> None:
+        """Make sure that nothing sent under a lane can still land. Raises ``StoreError`` while it cannot know."""
+
+
 def as_mapping(info: TermInfo) -> dict[str, Any]:
     """A ``TermInfo`` as plain values, to be stored."""
     return {name: getattr(info, name) for name in TermInfo.__slots__}

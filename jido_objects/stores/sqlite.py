@@ -193,6 +193,14 @@ class SqliteStore(SqliteWindows):
             raise TermEnded(term)
         return SqliteWriter(self.worker("writer"), self.name, term)
 
+    async def end_lane(self, term: UUID, lane: UUID) -> None:
+        # The lane's thread has returned from its COMMIT. Another commit makes the outcome of that one final: it overwrites
+        # what a failed fsync may have left at the end of the log.
+        try:
+            await self._write("settling", lambda connection: connection.execute("UPDATE jido_term SET pid = pid WHERE id = ?", (term.hex,)))
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(str(error)) from error
+
     # ---------------------------------------------------------------- objects
 
     async def find(self, names: Sequence[tuple[str, str]]) -> list[Found | None]:

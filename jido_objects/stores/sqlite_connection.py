@@ -27,7 +27,7 @@ def transaction(connection: sqlite3.Connection, what: str, job: Callable[[sqlite
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+        if code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
             raise
         # The commit's last page may have reached the disk though its fsync failed: a recovery would find it there.
         raise OutcomeUnknown(what, str(error)) from error
@@ -48,13 +48,14 @@ def refusals(alias: str) -> Iterator[None]:
         raise StoreUnavailable(f"the lock file of a term: {error}") from error
 
 
-def _code(error: sqlite3.Error) -> int:
+def code(error: sqlite3.Error) -> int:
+    """SQLite's primary error code, 0 where the driver itself complains."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _refusal(error: sqlite3.Error, alias: str) -> StoreError:
     text = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
-    match _code(error):
+    match code(error):
         case sqlite3.SQLITE_READONLY:
             return ReadOnlyDatabase(alias, text)
         case sqlite3.SQLITE_CONSTRAINT | sqlite3.SQLITE_TOOBIG | sqlite3.SQLITE_MISMATCH:

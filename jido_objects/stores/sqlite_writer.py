@@ -22,7 +22,8 @@ _CREATE = """INSERT INTO jido_object (type, key, owner, epoch, destroyed) VALUES
     ON CONFLICT (type, key) DO NOTHING RETURNING id"""
 _CLAIM = """UPDATE jido_object SET owner = :term, epoch = epoch + 1 WHERE id = :id AND epoch = :epoch
     AND (owner = :term OR NOT :again AND (owner IS NULL OR NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = owner)))"""
-_UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
+UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
+DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
 class SqliteWriter:
@@ -56,8 +57,7 @@ class SqliteWriter:
             raise RuntimeError("the outcome of the last statement is unknown: settle first")
 
         def fenced(connection: sqlite3.Connection) -> T:
-            if connection.execute("SELECT 1 FROM jido_term WHERE id = ?", (self._term.hex,)).fetchone() is None:
-                raise TermEnded(self._term)
+            fence(connection, self._term)
             return job(connection)
 
         try:
@@ -69,41 +69,20 @@ class SqliteWriter:
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         try:
-            return await self._execute("a batch", lambda connection: [self._append(connection, append) for append in batch])
-        except (Unacceptable, *_UNSTORABLE):
+            return await self._execute("a batch", lambda connection: [append_rows(connection, self._term, append) for append in batch])
+        except (Unacceptable, *UNSTORABLE):
             # One object's rows cannot be stored: take them one by one, still in one transaction.
             return await self._execute("a batch", lambda connection: [self._append_alone(connection, append) for append in batch])
 
     def _append_alone(self, connection: sqlite3.Connection, append: Append) -> Appended:
         connection.execute("SAVEPOINT one")
         try:
-            outcome: Appended = self._append(connection, append)
-        except _UNSTORABLE as error:
+            outcome: Appended = append_rows(connection, self._term, append)
+        except UNSTORABLE as error:
             connection.execute("ROLLBACK TO one")
-            duplicate = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
-            outcome = None if duplicate else Unacceptable(str(error))
+            outcome = None if getattr(error, "sqlite_errorcode", None) in DUPLICATE else Unacceptable(str(error))
         connection.execute("RELEASE one")
         return outcome
-
-    def _append(self, connection: sqlite3.Connection, append: Append) -> int | None:
-        object_id = append.object_id
-        if object_id is None:
-            values = (append.type, append.key, self._term.hex, append.epoch, bool(append.destroyed))
-            made = connection.execute(_CREATE, values).fetchone()
-            if made is None:
-                return None
-            object_id = int(made[0])
-        else:
-            if append.head_seq > 0:
-                head = connection.execute("SELECT epoch FROM jido_journal WHERE object_id = ? AND seq = ?", (object_id, append.head_seq))
-            else:
-                head = connection.execute("SELECT epoch FROM jido_object WHERE id = ?", (object_id,))
-            if head.fetchone() != (append.head_epoch,):
-                return None
-            if append.destroyed is not None:
-                connection.execute("UPDATE jido_object SET destroyed = ? WHERE id = ?", (append.destroyed, object_id))
-        connection.executemany(_INSERT, [_row(object_id, append.epoch, entry) for entry in append.entries])
-        return object_id
 
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         def claim(connection: sqlite3.Connection) -> list[int | None]:
@@ -118,6 +97,34 @@ class SqliteWriter:
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         return await self._execute("a snapshot", lambda connection: [_snapshot(connection, snapshot) for snapshot in snapshots])
+
+
+def fence(connection: sqlite3.Connection, term: UUID) -> None:
+    """Raises ``TermEnded`` where the term was buried. Inside of an immediate transaction that holds until its end."""
+    if connection.execute("SELECT 1 FROM jido_term WHERE id = ?", (term.hex,)).fetchone() is None:
+        raise TermEnded(term)
+
+
+def append_rows(connection: sqlite3.Connection, term: UUID, append: Append) -> int | None:
+    """Append the rows of one object in the open transaction; ``None`` where the belt refuses them."""
+    object_id = append.object_id
+    if object_id is None:
+        values = (append.type, append.key, term.hex, append.epoch, bool(append.destroyed))
+        made = connection.execute(_CREATE, values).fetchone()
+        if made is None:
+            return None
+        object_id = int(made[0])
+    else:
+        if append.head_seq > 0:
+            head = connection.execute("SELECT epoch FROM jido_journal WHERE object_id = ? AND seq = ?", (object_id, append.head_seq))
+        else:
+            head = connection.execute("SELECT epoch FROM jido_object WHERE id = ?", (object_id,))
+        if head.fetchone() != (append.head_epoch,):
+            return None
+        if append.destroyed is not None:
+            connection.execute("UPDATE jido_object SET destroyed = ? WHERE id = ?", (append.destroyed, object_id))
+    connection.executemany(_INSERT, [_row(object_id, append.epoch, entry) for entry in append.entries])
+    return object_id
 
 
 def _row(object_id: int, epoch: int, e: Entry) -> tuple[object, ...]:

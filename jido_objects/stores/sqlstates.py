@@ -13,6 +13,11 @@ class Duplicate(Unacceptable):
 def refusal(error: ServerError, alias: str) -> StoreError:
     """The error for what PostgreSQL refused; nothing of the statement was applied."""
     sqlstate, message = error.args
+    return refused(sqlstate, message, alias)
+
+
+def refused(sqlstate: str, message: str, alias: str) -> StoreError:
+    """``refusal``, of an error that came by another way."""
     described = f"{message} (SQLSTATE {sqlstate})"
     match sqlstate[:2]:
         case "22" | "23":

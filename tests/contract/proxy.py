@@ -70,8 +70,8 @@ class Proxy(Fault):
             for stream in streams:
                 stream.transport.abort()
 
-    def strike(self) -> When | None:
-        """Count a statement; tells whether and how this one is struck."""
+    def strike(self, statement: bytes) -> When | None:
+        """Count a statement; tells whether and how this one is struck. ``statement`` is all that was sent of it."""
         self.statements += 1
         self._k -= 1
         if self._k != 0:
@@ -116,7 +116,7 @@ class _Connection:
             statement += message
             if kind not in (SYNC, QUERY, TERMINATE):
                 continue
-            when = self.proxy.strike() if kind != TERMINATE else None
+            when = self.proxy.strike(statement) if kind != TERMINATE else None
             self.mute = when is not None
             if when is When.LATE:
                 self.writer.transport.abort()

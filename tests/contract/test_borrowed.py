@@ -76,7 +76,7 @@ class BorrowedContract(StoreContract):
         assert isinstance(world, BorrowedWorld)
         return [seq for (seq,) in world.sql("SELECT seq FROM jido_snapshot WHERE object_id = ? ORDER BY seq", object_id)]
 
-    async def trim(self, world: World, object_id: int, up_to: int) -> None:
+    async def cut(self, world: World, object_id: int, up_to: int) -> None:
         assert isinstance(world, BorrowedWorld)
         world.sql("DELETE FROM jido_journal WHERE object_id = ? AND seq <= ?", object_id, up_to)
 

@@ -308,14 +308,14 @@ async def test_a_lost_connection_amid_isolation_is_an_unknown_outcome(
         writer = await world.writer(store, term)
         assert isinstance(writer, PostgresWriter)
         keys = [str(uuid4()) for _ in range(3)]
-        real = PostgresWriter._append_and_create
+        real = PostgresWriter._append
 
         async def bury_after_the_first(self: PostgresWriter, batch: Any) -> Any:
             outcome = await real(self, batch)
             assert await store.bury(term, proven=True)
             return outcome
 
-        monkeypatch.setattr(PostgresWriter, "_append_and_create", bury_after_the_first)
+        monkeypatch.setattr(PostgresWriter, "_append", bury_after_the_first)
         with pytest.raises(OutcomeUnknown):
             await writer.append([create(keys[0]), create(keys[1]), create(keys[2], delta="\0")])
         assert [found is not None for found in await store.find([(TYPE, key) for key in keys])] == [True, False, False]

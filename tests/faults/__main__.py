@@ -15,10 +15,12 @@ import sys
 from .databases import Databases
 from .episodes import EPISODES
 from .mutants import MUTANTS
+from .orders import Orders
 from .report import Report
 from .supervisor import Plan, Storm
 
-COUNTS = {"pauses": 10, "held": 100, "failovers": 10, "silences": 6}
+COUNTS = {"pauses": 10, "held": 100, "failovers": 10, "silences": 6, "orders": 12}
+PARTS = {**EPISODES, "orders": Orders}
 
 
 async def main(arguments: argparse.Namespace) -> list[Report]:
@@ -36,7 +38,7 @@ async def main(arguments: argparse.Namespace) -> list[Report]:
                 plan = Plan(kills=arguments.kills, seconds=arguments.seconds, mutant=arguments.mutant, trace=arguments.trace)
                 plan.endless = arguments.endless
                 tell(await Storm(databases.make(vendor), arguments.seed, plan).run())
-            for name, episodes in EPISODES.items():
+            for name, episodes in PARTS.items():
                 # A process whose SQLite file is there can be seen to be dead.
                 if arguments.part in (name, "all") and not (name == "silences" and vendor == "sqlite"):
                     made = episodes(databases.make(vendor), arguments.seed, mutant=arguments.mutant)
@@ -52,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="how many processes a storm kills")
     parser.add_argument("--count", type=int, default=0, help="how many episodes of each kind")
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
-    parser.add_argument("--part", choices=["all", "storm", *EPISODES], default="all")
+    parser.add_argument("--part", choices=["all", "storm", *PARTS], default="all")
     parser.add_argument("--mutant", choices=list(MUTANTS), help="break the hosts on purpose: the run must fail")
     parser.add_argument("--trace", action="store_true", help="print every action of a storm")
     parser.add_argument("--json", action="store_true")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from typing import Any
 
 from jido_objects import delta as deltas
 from tests.sim.witness import Operation, Outcome, Row, SnapshotRow, Violation, check, check_journal, rows_by_object
@@ -41,6 +42,8 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
         found.extend(check_journal(by_object.get(key, []), snapshots[key], MODEL))
     found.extend(check_tables(database))
     found.extend(check_casts(history.operations, rows))
+    orders = database.orders()
+    found.extend(check_orders(orders, rows))
     if checked is not None:
         known = [one for one in history.operations if one.outcome in (Outcome.OK, Outcome.REFUSED)]
         # Reads leave no row, nor does a refusal on an absent key: neither counts as a call that is in the journal.
@@ -50,6 +53,7 @@ def check_all(database: Database, history: History, *, checked: dict[str, int] |
             rows=len(rows),
             objects=len(by_object),
             snapshots=sum(map(len, snapshots.values())),
+            orders=len(orders),
             acknowledged=len(acknowledged),
             reads=reads,
             answers=history.counts["answers"],
@@ -98,6 +102,21 @@ def check_casts(operations: list[Operation], rows: list[Row]) -> list[Violation]
                     )
                 )
     return found
+
+
+def check_orders(orders: list[tuple[Any, ...]], rows: list[Row]) -> list[Violation]:
+    """The rows that transactions wrote are those of the turns in the journal, each once, with the value of that turn."""
+    wanted = Counter((row.call_id, row.object, row.result[0]) for row in rows if row.method == "order" and not row.refusal)
+    there = Counter(orders)
+    missing = [
+        Violation("apart", key, f"the turn {id_} is in the journal {times} times more than its order")
+        for (id_, key, _), times in (wanted - there).items()
+    ]
+    alone = [
+        Violation("apart", key, f"the order of {id_} is there {times} times more than its turn")
+        for (id_, key, _), times in (there - wanted).items()
+    ]
+    return missing + alone
 
 
 def check_states(database: Database, states: dict[str, dict[str, object] | None]) -> list[Violation]:

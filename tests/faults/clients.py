@@ -158,7 +158,7 @@ class Keys:
         return f"k{self._first + rng.randrange(self._width)}"
 
 
-METHODS = {"put": 24, "drain": 6, "slow": 5, "take": 20, "keep": 8, "tell": 7, "look": 30}
+METHODS = {"put": 24, "drain": 6, "slow": 5, "take": 20, "order": 8, "keep": 8, "tell": 7, "look": 30}
 
 
 class Client:

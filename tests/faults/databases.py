@@ -57,6 +57,10 @@ class Database:
         )
         return rows[0] if rows else (0, 0, 0)
 
+    def orders(self) -> list[tuple[Any, ...]]:
+        """The application's own rows: call id, key, value."""
+        return self.ask("SELECT call_id, ledger, value FROM faults_order")
+
     def landed(self, call_id: str) -> bool:
         return bool(self.ask("SELECT 1 FROM jido_journal WHERE call_id = ?", [call_id]))
 

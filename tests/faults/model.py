@@ -28,9 +28,9 @@ class LedgerModel:
 
     def step(self, state: dict[str, Any], method: str, args: list[Any]) -> Step:
         match method, args:
-            case "take", [_] if state["value"] % 3 == 0:
+            case ("take" | "order"), [_] if state["value"] % 3 == 0:
                 return Step(state, [state["value"]], refused=True)
-            case (("put" | "slow" | "take"), [tag]) | ("tell", [tag, _]):
+            case (("put" | "slow" | "take" | "order"), [tag]) | ("tell", [tag, _]):
                 after = self._after(state, tag)
                 return Step(after, [after["value"], len(after["counts"])])
             case "drain", [tags]:
@@ -53,7 +53,7 @@ class LedgerModel:
         return {**state, "value": chained(state["value"], tag), "counts": counts, "recent": [*state["recent"], tag][-3:]}
 
     def writes(self, method: str) -> bool:
-        return method in ("put", "drain", "slow", "take", "tell", "hear")
+        return method in ("put", "drain", "slow", "take", "order", "tell", "hear")
 
     def recorded(self, method: str) -> bool:
         return method != "look"

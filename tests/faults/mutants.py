@@ -44,7 +44,20 @@ def blind_trust() -> None:
     Lease.trusted = lambda self: True  # type: ignore[method-assign]
 
 
-MUTANTS = {function.__name__: function for function in (early_answer, no_fence, forgotten_ids, blind_trust)}
+def two_transactions() -> None:
+    """Commits the rows of a transaction before its turn's own."""
+    from jido_objects.stores.postgresql_transactions import PostgresLane
+
+    append = PostgresLane.append
+
+    def apart(self: PostgresLane, raw: Any, *args: Any) -> int:
+        raw.commit()
+        return append(self, raw, *args)
+
+    PostgresLane.append = apart  # type: ignore[method-assign]
+
+
+MUTANTS = {function.__name__: function for function in (early_answer, no_fence, forgotten_ids, blind_trust, two_transactions)}
 
 
 def strangers() -> None:

@@ -10,9 +10,10 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from jido_objects import DurableObject, ObjectException, Transient, query
+from jido_objects import DurableObject, ObjectException, Transient, query, transactional
 
 from .model import chained
+from .models import Order
 
 
 class No(ObjectException):
@@ -53,6 +54,16 @@ class Ledger(DurableObject):
         """Refuses one time in three, with its hands already in the state."""
         saw, value = self.seq, self.value
         _write(self, tag)
+        if value % 3 == 0:
+            raise No(saw, value)
+        return [saw, self.value, len(self.counts)]
+
+    @transactional
+    def order(self, tag: int) -> list[int]:
+        """A write with a row of the application's own. Refuses one time in three, with its hands in both."""
+        saw, value = self.seq, self.value
+        _write(self, tag)
+        Order.objects.create(ledger=self.key, call_id=self.turn.call_id, value=self.value)
         if value % 3 == 0:
             raise No(saw, value)
         return [saw, self.value, len(self.counts)]

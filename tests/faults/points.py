@@ -1,9 +1,10 @@
 """Named points in a host process at which it can be made to die, to freeze, or to tell.
 
 A point is ``kind:when``. *Kinds* are what a host asks of its database: append, claim, snapshot, load, find, recall, settle,
-bury, term, renew. *When*: ``before`` anything was sent; in ``flight`` (PostgreSQL: the statement is on its way and no answer
-has been read; SQLite: the rows are written, COMMIT is not); ``after`` the answer, before anybody was told. The points are wrapped
-around the library from outside: nothing in it knows of them.
+bury, term, renew, and the commit of a transaction that an object shares with the ORM. *When*: ``before`` anything was sent;
+in ``flight`` (PostgreSQL: the statement is on its way and no answer has been read; SQLite, and a shared transaction: the rows are
+written, COMMIT is not); ``after`` the answer, before anybody was told. The points are wrapped around the library from outside:
+nothing in it knows of them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from contextvars import ContextVar
 from typing import Any
 
 _WRITES = ("append", "claim", "snapshot", "bury", "term")
+_SHARED = tuple(f"transaction:{when}" for when in ("before", "flight", "after"))
 _READS = ("load", "find", "recall", "renew")
 POINTS = {
-    "postgresql": tuple(f"{kind}:{when}" for kind in (*_WRITES, *_READS, "settle") for when in ("before", "flight", "after")),
+    "postgresql": tuple(f"{kind}:{when}" for kind in (*_WRITES, *_READS, "settle") for when in ("before", "flight", "after"))
+    + _SHARED,
     # Reads are not under way for long in a file, and an outcome is unknown only when a disk fails.
     "sqlite": tuple(f"{kind}:{when}" for kind in _WRITES for when in ("before", "flight", "after"))
-    + tuple(f"{kind}:{when}" for kind in _READS for when in ("before", "after")),
+    + tuple(f"{kind}:{when}" for kind in _READS for when in ("before", "after"))
+    + _SHARED,
 }
 
 
@@ -54,8 +58,27 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
 
 
+def wrap_transactions(points: Points, lane: type[Any]) -> None:
+    """The two last steps of a shared transaction."""
+    append, commit = lane.append, lane.commit
+
+    def _append(self: Any, *args: Any) -> int:
+        points.reach("transaction:before")
+        return int(append(self, *args))
+
+    def _commit(self: Any, raw: Any) -> None:
+        points.reach("transaction:flight")
+        commit(self, raw)
+        points.reach("transaction:after")
+
+    lane.append, lane.commit = _append, _commit
+
+
 def wrap_postgresql(points: Points) -> None:
     """Every statement goes through ``Link``: there it is sent, and there its answer is read."""
+    from jido_objects.stores.postgresql_transactions import PostgresLane
+
+    wrap_transactions(points, PostgresLane)
     from jido_objects.stores import statements
     from jido_objects.stores.link import Link, Statement
 
@@ -102,6 +125,9 @@ def wrap_postgresql(points: Points) -> None:
 
 def wrap_sqlite(points: Points) -> None:
     """Every job goes through a ``Worker``'s thread; what it is for, the coroutine that gave it knows."""
+    from jido_objects.stores.sqlite_transactions import SqliteLane
+
+    wrap_transactions(points, SqliteLane)
     from jido_objects.stores.sqlite import SqliteStore
     from jido_objects.stores.sqlite_writer import SqliteWriter
     from jido_objects.stores.worker import Worker

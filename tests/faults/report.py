@@ -58,6 +58,7 @@ class Report:
 
 
 PROMISES = {
+    "apart": "P2",
     "lost": "P2",
     "misplaced": "P2/P3",
     "unrecorded": "P2",

@@ -329,6 +329,9 @@ async def strike(storm: Storm, point: str, host: HostProcess) -> None:
         await storm.both_up()
         await storm.history.attempt(other, heir, "put", [1], storm.call_id()).wait(5.0)
     await host.arm(point, "kill", count)
+    if kind == "transaction":
+        storm.history.attempt(host, heir, "put", [1], storm.call_id())
+        storm.history.attempt(host, heir, "order", [2], storm.call_id())
     if kind in ("bury", "claim"):
         await other.end()
         storm.killed(other)

@@ -12,6 +12,7 @@ from tests import servers
 from .databases import Database, Databases
 from .episodes import Failovers, HeldCommits, Pauses, Silences
 from .hosts import HostProcess
+from .orders import Orders
 from .points import POINTS
 from .proxy import Direction, Flow, Proxy
 from .report import Report
@@ -66,6 +67,13 @@ class TestThePromisesHold:
         assert report.seconds["median"] > 0.3
 
 
+    @both
+    def test_rows_and_state_agree_after_kills_in_the_middle_of_transactions(self, databases: Databases, vendor: str) -> None:
+        report = passed(asyncio.run(Orders(databases.make(vendor), SEED).run(8)))
+        assert report.done["kills"] == 8
+        assert report.checked["orders"] > 0
+
+
 class TestTheSupervisorCatches:
     """Each host here breaks one promise on purpose (``mutants``)."""
 
@@ -80,6 +88,11 @@ class TestTheSupervisorCatches:
         weights = {"kill at any moment": 1}
         report = storm(databases.make("sqlite"), Plan(kills=4, seconds=30, mutant="early_answer", weights=weights))
         assert report.by_promise["P2"]
+
+    def test_rows_that_are_committed_apart_from_the_state(self, databases: Databases) -> None:
+        report = asyncio.run(Orders(databases.make("postgresql"), SEED, mutant="two_transactions").run(4))
+        assert report.by_promise["P2"]
+        assert any("than its turn" in text for text in report.violations)
 
     def test_a_call_id_that_runs_twice(self, databases: Databases) -> None:
         report = storm(databases.make("sqlite"), Plan(kills=1, seconds=30, mutant="forgotten_ids"))
@@ -115,6 +128,9 @@ class TestTheMeans:
                 for number in range(5):
                     assert "ok" in await second.call("x", "put", [number], f"id-{number}", 20.0)
                 await second.call("x", "put", [0], "id-0")
+                for number in range(2):
+                    await second.call("x", "put", [3 * number + 1])
+                    await second.call("x", "order", [number], f"order-{number}")
                 await second.ask("hibernate")
                 await second.call("x", "put", [1])
                 if second.proxy is not None:

@@ -126,7 +126,7 @@ def main() -> None:
         django.setup()
         from django.core.management import call_command
 
-        call_command("migrate", verbosity=0)
+        call_command("migrate", verbosity=0, run_syncdb=True)
         return
     # However the supervisor ends, its hosts end with it, the frozen ones too.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

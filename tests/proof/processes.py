@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tests.faults.databases import Databases
 from tests.faults.episodes import Episodes, Failovers, HeldCommits, Pauses, Silences
+from tests.faults.orders import Orders
 from tests.faults.report import Report
 from tests.faults.supervisor import CRASH, Plan, Storm
 
@@ -97,6 +98,8 @@ PARTS = [
     episodes(Pauses, "sqlite", "P4", 6, "SIGSTOP of the owner, whose lock holds", "pauses", "pauses"),
     episodes(HeldCommits, "postgresql", "P5", 800, "commits held in the network, then released or failed", "tries", "tries"),
     episodes(HeldCommits, "sqlite", "P5", 200, "commits held by a lock of the file", "tries", "tries"),
+    episodes(Orders, "postgresql", "P2", 50, "kill -9 in transactions with the ORM, rows and state compared after each", "kills", "kills"),
+    episodes(Orders, "sqlite", "P2", 50, "kill -9 in transactions with the ORM, rows and state compared after each", "kills", "kills"),
     episodes(Failovers, "postgresql", "P7", 100, "kill -9 of the owner until another process answers", "kills", "kills"),
     episodes(Failovers, "sqlite", "P7", 100, "kill -9 of the owner until another process answers", "kills", "kills"),
     episodes(Silences, "postgresql", "P7", 20, "the owner killed or cut off where only its lease of 0.6 s tells", "deaths", "deaths"),

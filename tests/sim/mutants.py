@@ -199,7 +199,7 @@ def _asked_early() -> Iterator[None]:
     async def settle_unknown(self: Any, batch: Any, error: Any) -> None:
         for activation, _ in batch:
             self._host.drop(activation, "its rows were in flight when the connection broke")
-        await self._ask_journal(batch)
+        await self.ask_journal(batch, 0.0)
         await self._settle()
 
     with mock.patch.object(Pipeline, "_settle_unknown", settle_unknown):
@@ -228,17 +228,17 @@ def _late_purge() -> Iterator[None]:
     original = Pipeline._append
 
     async def append(self: Any) -> None:
-        refuse = self._refused
+        refuse = self.refused
         refused: list[tuple[Any, Any, list[Pending]]] = []
 
         def refused_later(activation: Any, error: Any = None) -> None:
             refused.append((activation, error, activation.in_flight))
 
-        self._refused = refused_later
+        self.refused = refused_later
         try:
             await original(self)
         finally:
-            del self._refused
+            del self.refused
             if refused and refused[0][1] is not None and self._dirty:
                 await original(self)
             for activation, error, pendings in refused:

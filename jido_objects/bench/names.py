@@ -1,0 +1,5 @@
+"""What everything that a bench makes is called by."""
+
+from __future__ import annotations
+
+APP = "jido_bench"
