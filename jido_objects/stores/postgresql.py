@@ -19,8 +19,9 @@ from uuid import UUID
 from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreUnavailable, UnsupportedDatabase
-from . import arrays, statements
+from . import arrays, message_statements, postgresql_messages, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
+from .messages import Overdue
 from .postgresql_writer import PostgresWriter
 from .protocol import Entry, EntryKind, Found, Loaded, Owner, Recorded, Snapshot, TailEntry, TermInfo, TermRow, as_mapping
 from .sqlstates import pooler, refusal
@@ -48,6 +49,7 @@ class PostgresStore:
     def __init__(self, parameters: Mapping[str, Any], *, alias: str = "default", role: str | None = None, timeout: float = 10.0) -> None:
         self.name = alias
         self.timeout = timeout
+        self.skew = 0.0
         milliseconds = str(int(timeout * 1000))
         self._parameters = {
             "connect_timeout": 5,
@@ -205,6 +207,12 @@ class PostgresStore:
         writer = PostgresWriter(self, term)
         await writer.begin()
         return writer
+
+    # ---------------------------------------------------------------- messages
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        parameters = [None if term is None else term.hex.encode(), str(self.skew).encode(), b"t" if adopt else b"f"]
+        return postgresql_messages.overdue(await self._execute(message_statements.OVERDUE, parameters))
 
     # ---------------------------------------------------------------- objects
 

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, StoreError, StoreUnavailable, Unacceptable
-from . import arrays, statements
+from . import arrays, message_statements, postgresql_messages, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement
+from .messages import Revised, Taken
 from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlstates import Duplicate, refusal
 
@@ -141,8 +142,10 @@ class PostgresWriter:
         if not batch:
             return []
         try:
+            if any(append.inbox is not None for append in batch):
+                return await self._append_placed("with messages", message_statements.APPEND_WITH_MESSAGES, batch)
             if any(append.object_id is None or append.destroyed is not None for append in batch):
-                return await self._append_and_create(batch)
+                return await self._append_placed("with creations", statements.APPEND_AND_CREATE, batch)
             return await self._append(batch)
         except (Unacceptable, ValueError) as error:
             if len(batch) > 1:
@@ -231,13 +234,16 @@ class PostgresWriter:
             raise TermEnded(self._term)
         return [append.object_id if place in places else None for place, append in enumerate(batch, 1)]
 
-    async def _append_and_create(self, batch: Sequence[Append]) -> list[Appended]:
+    async def _append_placed(self, what: str, statement: Statement, batch: Sequence[Append]) -> list[Appended]:
+        """Append by a statement whose rows find their object by its place in the batch."""
+        messages = statement is message_statements.APPEND_WITH_MESSAGES
         heads = [(place, append) for place, append in enumerate(batch) if append.object_id is not None]
         wanted = [(place, append) for place, append in enumerate(batch) if append.object_id is None]
         places = [place for place, append in enumerate(batch) for _ in append.entries]
         parameters = [
             self._lane,
             _FORMAT,
+            *([self._skew] if messages else []),
             arrays.plain([place for place, _ in heads]),
             arrays.plain([append.object_id for _, append in heads]),
             arrays.plain([append.head_seq for _, append in heads]),
@@ -248,10 +254,11 @@ class PostgresWriter:
             arrays.texts([append.key for _, append in wanted]),
             arrays.plain([append.epoch for _, append in wanted]),
             arrays.plain([bool(append.destroyed) for _, append in wanted]),
+            *(postgresql_messages.changes(batch) if messages else []),
             arrays.plain(places),
             *_rows(batch),
         ]
-        result = await self._execute("a batch", statements.APPEND_AND_CREATE, parameters)
+        result = await self._execute(f"a batch {what}", statement, parameters)
         if not result.ntuples:
             raise TermEnded(self._term)
         outcomes: list[Appended] = [None] * len(batch)
@@ -286,6 +293,22 @@ class PostgresWriter:
         # In one order everywhere: two claimers of the same objects must not lock them crosswise.
         ordered = sorted(claims, key=lambda claim: claim.object_id)
         return [self._lane, arrays.plain([claim.object_id for claim in ordered]), arrays.plain([claim.epoch for claim in ordered])]
+
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        parameters = [self._lane, self._skew, b"%d" % limit, b"t" if adopt else b"f"]
+        taken = postgresql_messages.taken(await self._execute("taking messages", message_statements.TAKE, parameters))
+        if taken is None:
+            raise TermEnded(self._term)
+        return taken
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        parameters = [self._lane, self._skew, *postgresql_messages.revisions(revised)]
+        if not (await self._execute("revising messages", message_statements.REVISE, parameters)).ntuples:
+            raise TermEnded(self._term)
+
+    @property
+    def _skew(self) -> bytes:
+        return str(self._store.skew).encode()
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         parameters = [

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from ..errors import OutcomeUnknown, StoreUnavailable, UnsupportedDatabase
-from . import oslock
+from . import oslock, sqlite_messages
+from .messages import Overdue
 from .protocol import (
     Entry,
     EntryKind,
@@ -44,6 +45,8 @@ _TABLES = (
     f"SELECT id, started, lease_until, lease_seconds, {_INFO} FROM jido_term LIMIT 0",
     f"SELECT object_id, {_ENTRY}, format FROM jido_journal LIMIT 0",
     "SELECT object_id, seq, epoch, version, format, document FROM jido_snapshot LIMIT 0",
+    "SELECT id, taker, not_before FROM jido_inbox LIMIT 0",
+    "SELECT paused FROM jido_deployment LIMIT 0",
 )
 
 
@@ -60,6 +63,7 @@ class SqliteStore:
         self, parameters: Mapping[str, Any], *, alias: str = "default", commands: Sequence[str] = (), timeout: float = 10.0
     ) -> None:
         self.name = alias
+        self.skew = 0.0
         self._parameters = {"timeout": timeout, **parameters, "isolation_level": None, "check_same_thread": False, "detect_types": 0}
         self._commands = [command for command in commands if command.strip()]
         self._worker: Worker | None = None
@@ -174,7 +178,12 @@ class SqliteStore:
     async def writer(self, term: UUID) -> SqliteWriter:
         if not await self.renew(term, 0):
             raise TermEnded(term)
-        return SqliteWriter(self.worker("writer"), self.name, term)
+        return SqliteWriter(self.worker("writer"), self.name, term, lambda: self.skew)
+
+    # ---------------------------------------------------------------- messages
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        return await self._read(lambda connection: sqlite_messages.overdue(connection, term, adopt=adopt, skew=self.skew))
 
     # ---------------------------------------------------------------- objects
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from ..errors import OutcomeUnknown, StoreUnavailable, Unacceptable
+from . import sqlite_messages
+from .messages import Revised, Taken
 from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlite_connection import refusals, stamp, transaction
 from .worker import Worker
@@ -27,7 +29,8 @@ _UNSTORABLE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError
 class SqliteWriter:
     """A connection in its own thread; implements ``Writer``."""
 
-    def __init__(self, worker: Worker, alias: str, term: UUID) -> None:
+    def __init__(self, worker: Worker, alias: str, term: UUID, skew: Callable[[], float]) -> None:
+        self._skew = skew
         self._worker = worker
         self._alias = alias
         self._term = term
@@ -86,6 +89,8 @@ class SqliteWriter:
 
     def _append(self, connection: sqlite3.Connection, append: Append) -> int | None:
         object_id = append.object_id
+        if append.inbox is not None and sqlite_messages.missing(connection, append.inbox):
+            return None
         if object_id is None:
             values = (append.type, append.key, self._term.hex, append.epoch, bool(append.destroyed))
             made = connection.execute(_CREATE, values).fetchone()
@@ -102,6 +107,8 @@ class SqliteWriter:
             if append.destroyed is not None:
                 connection.execute("UPDATE jido_object SET destroyed = ? WHERE id = ?", (append.destroyed, object_id))
         connection.executemany(_INSERT, [_row(object_id, append.epoch, entry) for entry in append.entries])
+        if append.inbox is not None:
+            sqlite_messages.change(connection, (append.type, append.key), object_id, append.inbox, self._skew())
         return object_id
 
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
@@ -114,6 +121,17 @@ class SqliteWriter:
             ]
 
         return await self._execute("a claim", claim)
+
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        return await self._execute(
+            "taking messages",
+            lambda connection: sqlite_messages.take(connection, self._term, limit, adopt=adopt, skew=self._skew()),
+        )
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        await self._execute(
+            "revising messages", lambda connection: sqlite_messages.revise(connection, self._term, revised, self._skew())
+        )
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         return await self._execute("a snapshot", lambda connection: [_snapshot(connection, snapshot) for snapshot in snapshots])
