@@ -6,8 +6,9 @@ then land late, until its lane has been deleted (``memory_server``).
 
 Faults are aimed through one hook, called at named points. For an operation ``append`` they are, in order: ``append:called``
 (nothing sent yet), ``append:sent`` (under way to the server), ``append:executing`` (its locks are taken), ``append:executed``
-(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``, ``end_lane``,
-``append``, ``claim``, ``snapshot``, ``take``, ``revise``, ``overdue``, ``find``, ``load``, ``recall``, ``history``; and there is ``connect``.
+(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``,
+``end_lane``, ``append``, ``claim``, ``snapshot``, ``take``, ``revise``, ``overdue``, ``find``, ``load``, ``recall``,
+``history``; and there is ``connect``.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Messages:
         chosen = self._candidates(now, term, alive, mine)[:limit]
         ids = {row.id for row in chosen}
         taken = []
-        for row in sorted(chosen, key=lambda row: (row.place or (0, 0, 0))[1:] + (row.not_before, row.id)):
+        for row in sorted(chosen, key=lambda row: (*(row.place or (0, 0, 0))[1:], row.not_before, row.id)):
             if row.chain is not None and any(
                 other.chain == row.chain and not other.dead and (other.place or ()) < (row.place or ()) and other.id not in ids
                 for other in self.rows.values()

@@ -120,7 +120,8 @@ SELECT 1 FROM lane""")
 # $1 term, $2 skew, $3 adopt. Whether something can be taken, how long until the next is due, and whose owner is in the way.
 OVERDUE = Statement(f"""WITH clock AS MATERIALIZED (SELECT {_NOW.format(skew="$2")} AS now)
 SELECT EXISTS (SELECT FROM (
-        SELECT FROM jido_inbox i WHERE NOT i.dead AND i.not_before <= (SELECT now FROM clock) AND {_MINE.format(term="$1::uuid", adopt="$3")}
+        SELECT FROM jido_inbox i
+        WHERE NOT i.dead AND i.not_before <= (SELECT now FROM clock) AND {_MINE.format(term="$1::uuid", adopt="$3")}
         ORDER BY i.not_before LIMIT 1) x)
     OR EXISTS (SELECT FROM jido_inbox i WHERE {_LEFT_BEHIND.format(term="$1::uuid")} AND {_MINE.format(term="$1::uuid", adopt="$3")}),
     (SELECT extract(epoch FROM min(i.not_before) - (SELECT now FROM clock))::float8 FROM jido_inbox i

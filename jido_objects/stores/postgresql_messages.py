@@ -88,20 +88,18 @@ def taken(result: PGresult) -> list[Taken] | None:
         if id_ == "-1":
             fenced = False
             continue
-        assert id_ and type_ and key and due and late
-        assert method and args and kwargs and attempts
         found.append(
             Taken(
-                int(id_),
-                type_,
-                key,
+                int(id_ or 0),
+                type_ or "",
+                key or "",
                 name,
-                datetime.fromisoformat(due),
-                float(late),
-                method,
-                args,
-                kwargs,
-                int(attempts),
+                datetime.fromisoformat(due or ""),
+                float(late or 0),
+                method or "",
+                args or "",
+                kwargs or "",
+                int(attempts or 0),
                 None if sender is None else int(sender),
                 call_id,
                 user,

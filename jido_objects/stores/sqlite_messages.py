@@ -18,7 +18,8 @@ _LEFT_BEHIND = """NOT i.dead AND i.taker IS NOT NULL AND i.taker IS NOT :term
     AND NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = i.taker)"""
 _CANDIDATES = f"""SELECT id, sender, type, key, sender_seq, sender_index, not_before FROM (
         SELECT * FROM jido_inbox i WHERE NOT i.dead AND i.not_before <= :now AND {_MINE} ORDER BY i.not_before, i.id LIMIT :limit)
-    UNION SELECT id, sender, type, key, sender_seq, sender_index, not_before FROM jido_inbox i WHERE {_LEFT_BEHIND} AND {_MINE}"""
+    UNION SELECT id, sender, type, key, sender_seq, sender_index, not_before FROM (
+        SELECT * FROM jido_inbox i WHERE {_LEFT_BEHIND} AND {_MINE} LIMIT :limit)"""
 _EARLIER = """SELECT id FROM jido_inbox WHERE sender = ? AND type = ? AND key = ? AND NOT dead AND (sender_seq, sender_index) < (?, ?)"""
 _TAKE = """UPDATE jido_inbox SET attempts = attempts + 1, taker = ?, not_before = ? WHERE id = ?
     RETURNING id, type, key, name, due, method, args, kwargs, attempts, sender, call_id, user_id"""
@@ -69,9 +70,9 @@ def take(connection: sqlite3.Connection, term: UUID, limit: int, *, adopt: bool,
     for id_, sender, type_, key, seq, index, not_before in sorted(candidates, key=lambda c: (c[4] or 0, c[5] or 0, c[6], c[0])):
         if sender is not None and any(id_ not in ids for (id_,) in connection.execute(_EARLIER, (sender, type_, key, seq, index))):
             continue
-        row = connection.execute(_TAKE, (term.hex, now(skew, VISIBILITY), id_)).fetchone()
-        late = (at - moment(not_before)).total_seconds()
-        taken.append(Taken(*row[:4], moment(row[4]), late, *row[5:]))
+        values_of = connection.execute(_TAKE, (term.hex, now(skew, VISIBILITY), id_)).fetchone()
+        row_id, type_, key, name, due, *rest = values_of
+        taken.append(Taken(row_id, type_, key, name, moment(due), (at - moment(not_before)).total_seconds(), *rest))
     return taken
 
 

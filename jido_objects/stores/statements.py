@@ -141,8 +141,8 @@ TERMS = Statement(f"SELECT t.id, {_LEASE_LEFT}, t.started, {_TERM} FROM jido_ter
 END_CONNECTIONS = Statement("""SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name LIKE $1::text AND datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL""")
 
-BEGINLANE = Statement("INSERT INTO jido_lane (id, term) SELECT $1::uuid, id FROM jido_term WHERE id = $2::uuid FOR KEY SHARE")
-ENDLANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id = ANY ('{{{lanes}}}'::uuid[])"
+BEGIN_LANE = Statement("INSERT INTO jido_lane (id, term) SELECT $1::uuid, id FROM jido_term WHERE id = $2::uuid FOR KEY SHARE")
+END_LANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id = ANY ('{{{lanes}}}'::uuid[])"
 
 # ---------------------------------------------------------------- reads
 
