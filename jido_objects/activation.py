@@ -11,10 +11,11 @@ import asyncio
 import copy
 import logging
 from collections import deque
+from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from . import refusals
+from . import alarms, refusals
 from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
@@ -56,7 +57,7 @@ class Activation:
     """See the module. Everything here runs on the host's loop."""
 
     __slots__ = (
-        "absent_for", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
+        "absent_for", "armed", "calls", "closed", "definition", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance", "last",
         "last_snapshot", "last_used", "mailbox", "name", "object_id", "options", "seq", "size_bound", "state", "status", "tail",
         "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
@@ -85,6 +86,8 @@ class Activation:
         self.size_bound = 0
         self.last_snapshot = 0.0
         self.last_used = host.clock.monotonic()
+        self.armed: dict[str, tuple[datetime, tuple[object, ...]]] = {}
+        """What the inbox says of alarms, as far as this activation has written it: their times, and all else."""
         self.instance: DurableObject
         self.state: State
 
@@ -97,7 +100,7 @@ class Activation:
         for name, default in self.definition.transients.items():
             values[name] = copy.deepcopy(default) if isinstance(default, _COPIED) else default
         self.instance = instance
-        self.state = State(self.definition.shape, values, describe(self.name))
+        self.state = State(self.definition.stored, values, describe(self.name))
 
     def embody_absent(self) -> None:
         """An object that has no row: defaults, for the calls that were waiting when the store said so."""
@@ -220,7 +223,7 @@ class Activation:
         else:
             self.state.commit()
             turn.ended = True
-            self.queue(entry, answer)
+            self.queue(entry, answer, turn)
 
     def seal(self, call: Call, turn: Turn, result: Any) -> tuple[Answer, Entry | None]:
         """What a turn that returned ``result`` answers, and the row it writes, if any. Raises ``Rejected``; changes nothing."""
@@ -237,7 +240,8 @@ class Activation:
         changed = delta != "[]"
         absent = self.object_id is None and self.seq == 0
         answer = Answer(call, result, None, turn.after)
-        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=False, own_id=own_id, refused=False, absent=absent):
+        turn.inbox = alarms.changes(self, turn)
+        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=turn.inbox is not None, own_id=own_id, refused=False, absent=absent):
             return answer, None
         if self.seq == 0:
             delta = state.initial()
@@ -257,7 +261,9 @@ class Activation:
         """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
         self.state.rollback()
         turn.ended = turn.undone = True
-        turn.after = None
+        turn.after = turn.inbox = None
+        if call.message is not None:
+            call.message.stop_chain()
         if isinstance(error, ObjectException):
             encoded = refusals.encode(error)
             if encoded is None:
@@ -313,9 +319,13 @@ class Activation:
             None if call.user is None else str(call.user),
         )
 
-    def queue(self, entry: Entry, answer: Answer) -> None:
+    def queue(self, entry: Entry, answer: Answer, turn: Turn | None = None) -> None:
         """Commit a turn's row with the next batch, and answer then."""
-        pending = Pending(entry, answer)
+        if turn is not None and turn.inbox is not None:
+            alarms.note(self, turn.inbox)
+            pending = Pending(entry, answer, turn.inbox, turn.call.deadline - turn.remaining)
+        else:
+            pending = Pending(entry, answer)
         self.seq = entry.seq
         size = encoded_size(entry.delta)
         self.size_bound += size
@@ -364,6 +374,8 @@ class Activation:
                         self.host.confirm(self, follower)
                     else:
                         self.let_out(follower)
+            if pending.inbox is not None:
+                self.host.inbox.written(pending.inbox)
             if pending.snapshot is not None:
                 snapshot = pending.snapshot
                 self.host.pipeline.keep(Snapshot(object_id, snapshot.seq, snapshot.epoch, snapshot.document, snapshot.version))

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
+from .alarms import ALARMS, alarms_field
 from .codec import kind_of
 from .errors import DefinitionError, UnknownField, UnknownMethod, UnknownType
 from .methods import FieldReader, Method, resolve_hints
@@ -60,6 +61,7 @@ class Definition:
         self._namespace = namespace
         self._read_annotations(reserved)
         self._read_methods(reserved)
+        self.stored: Shape = {**self.shape, ALARMS: alarms_field(name)}
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
         for hook in ("clean",):
             if inspect.iscoroutinefunction(self.hooks.get(hook)):

@@ -36,6 +36,7 @@ from .errors import (
     UnreadableResult,
     text_of,
 )
+from .inbox import Inbox, put_back
 from .lease import Lease
 from .pipeline import Pipeline
 from .policy import POLICIES, Policy
@@ -65,6 +66,10 @@ class HostSettings:
     max_activations: int = limits.ACTIVATIONS
     may_host: bool = True
     paused: bool = False
+    adopt: bool = True
+    """Whether due messages of objects that nobody has in memory are delivered, or only those of its own."""
+    zone: str = "UTC"
+    """Where cron expressions are read that name no time zone."""
 
 
 def _no_scope() -> AbstractAsyncContextManager[Any]:
@@ -120,6 +125,7 @@ class Host:
         self.finding: Batcher[Name, Found | None] = Batcher(store.find, self.spawn)
         self.loading: Batcher[int, Loaded] = Batcher(store.load, self.spawn, most=32)
         self.thawing = Thawing(self)
+        self.inbox = Inbox(self)
         self._recalling: Batcher[tuple[int, str], Recorded | None] = Batcher(store.recall, self.spawn)
         self._confirming: Batcher[UUID, bool] = Batcher(store.alive, self.spawn)
 
@@ -131,6 +137,8 @@ class Host:
         self.started_at = self.clock.monotonic()
         self.spawn(self._sweep())
         self.spawn(self._bury_the_dead())
+        if self.settings.may_host and not self.settings.paused:
+            self.spawn(self.inbox.run())
 
     async def term(self) -> Lease:
         """The current term's lease; takes a term if there is none. Raises ``StoreError``."""
@@ -374,7 +382,7 @@ class Host:
         if found is None or found.destroyed:
             return None
         loaded = await self.ask(lambda: self.loading.ask(found.id))
-        state = State(definition.shape, {}, describe(name))
+        state = State(definition.stored, {}, describe(name))
         rebuild(state, definition, name, loaded)
         return state.plain()
 
@@ -390,7 +398,7 @@ class Host:
         if activation.status is not Status.LIVE:
             return
         was_there = self.activations.get(activation.name) is activation
-        redo = self.remove(activation)
+        redo = put_back(self.remove(activation), why)
         if activation.in_flight:
             activation.closed = asyncio.get_running_loop().create_future()
             self._closing[activation] = None
@@ -414,7 +422,7 @@ class Host:
             for call in redo:
                 call.fail(own(error))
             redo = []
-        redo = [call for call in redo if self._may_redo(call, error)]
+        redo = [call for call in put_back(redo, str(error or "its rows were not written")) if self._may_redo(call, error)]
         self._closing.pop(activation, None)
         if activation.closed is not None and not activation.closed.done() and activation.name in self.activations:
             activation.closed.set_result(redo)

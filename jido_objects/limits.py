@@ -7,6 +7,8 @@ from typing import Final
 KEY_BYTES: Final = 200
 CALL_ID_BYTES: Final = 200
 METHOD_BYTES: Final = 100
+NAME_BYTES: Final = 200
+"""An alarm's name."""
 MESSAGE_BYTES: Final = 1024 * 1024
 """Encoded arguments of one call."""
 RESULT_BYTES: Final = 64 * 1024
@@ -25,6 +27,8 @@ IDLE_SECONDS: Final = 300.0
 TURN_TIMEOUT: Final = 10.0
 CANCEL_GRACE: Final = 1.0
 """What a cancelled turn has to end in before its activation is dropped under it."""
+MESSAGE_ATTEMPTS: Final = 10
+"""After so many a durable message that still fails is kept as a dead letter."""
 CALL_TIMEOUT: Final = 30.0
 PATIENCE: Final = 5.0
 """For how long a database that does not answer is asked again before waiting calls are told."""

@@ -12,7 +12,9 @@ from .errors import JidoError, ObjectException, StateError
 from .state import current_turn
 
 if TYPE_CHECKING:
+    from .inbox import Delivery
     from .methods import Method
+    from .stores.messages import InboxChanges, Sent
     from .stores.protocol import Recorded
 
 __all__ = ["Call", "Reply", "Turn", "TurnInfo", "current_turn", "open_turn", "own", "start_over"]
@@ -38,7 +40,7 @@ class Call:
 
     __slots__ = (
         "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded", "followers",
-        "kwargs", "lookup", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
+        "kwargs", "lookup", "message", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +84,8 @@ class Call:
         self.confirmed = False
         self.started = False
         self.redone = 0
+        self.message: Delivery | None = None
+        """The durable message that it applies."""
         self.followers: list[Reply] | None = None
 
     def __str__(self) -> str:
@@ -148,7 +152,9 @@ class TurnInfo:
 class Turn:
     """The execution of one call. State may change only while its turn is open."""
 
-    __slots__ = ("after", "call", "ended", "made", "method", "now", "readonly", "remaining", "undone")
+    __slots__ = (
+        "after", "alarms", "call", "ended", "inbox", "made", "method", "named", "now", "readonly", "remaining", "sends", "undone",
+    )  # fmt: skip
 
     def __init__(self, call: Call, readonly: bool, now: datetime, remaining: float) -> None:
         self.call = call
@@ -162,6 +168,13 @@ class Turn:
         self.undone = False
         """Whether it has ended without effect: code of it that still runs may let nothing out."""
         self.after: list[Callable[[], None]] | None = None
+        self.alarms: dict[str, float | None] = {}
+        """Alarms it has touched: seconds from its start until each is due, ``None`` for one that is gone."""
+        self.named = 0
+        """How many alarms it has given a name."""
+        self.sends: list[Sent] = []
+        self.inbox: InboxChanges | None = None
+        """What its row does to messages, once it is sealed."""
 
     def info(self) -> TurnInfo:
         call = self.call

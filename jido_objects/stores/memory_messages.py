@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from .messages import VISIBILITY, InboxChanges, Overdue, Revised, Taken
@@ -27,6 +27,7 @@ class _Message:
     kwargs: str
     user: str | None
     call_id: str | None = None
+    recurrence: str | None = None
     place: tuple[int, int, int] | None = None
     """Sender, its seq, and the index within it."""
     attempts: int = 0
@@ -57,10 +58,11 @@ class Messages:
             for row in [row for row in self.rows.values() if (row.type, row.key, row.name) == (*name, alarm)]:
                 del self.rows[row.id]
             if armed is not None:
-                self._add(*name, alarm, armed.due, now + armed.delay, armed.method, armed.args, armed.kwargs, armed.user)
+                self._add(*name, alarm, armed.due, now + armed.delay, armed.method, armed.args, armed.kwargs, armed.user,
+                          armed.call_id, armed.recurrence)  # fmt: skip
         for s in changes.sent:
             place = (object_id, s.seq, s.index)
-            self._add(s.type, s.key, None, wall, now, s.method, s.args, s.kwargs, s.user, s.call_id, place)
+            self._add(s.type, s.key, None, wall, now, s.method, s.args, s.kwargs, s.user, s.call_id, None, place)
 
     def send(self, type_: str, key: str, method: str, args: str, kwargs: str, call_id: str, now: float, wall: datetime) -> int:
         """A message that no object sent."""
@@ -95,12 +97,13 @@ class Messages:
                 for other in self.rows.values()
             ):
                 continue
-            late = now - row.not_before
-            row.attempts, row.taker, row.not_before = row.attempts + 1, term, now + VISIBILITY
+            its_now = row.due + timedelta(seconds=now - row.not_before)
+            row.attempts, row.taker = row.attempts + 1, term
+            row.due, row.not_before = its_now + timedelta(seconds=VISIBILITY), now + VISIBILITY
             sender = row.place[0] if row.place else None
             taken.append(
-                Taken(row.id, row.type, row.key, row.name, row.due, late, row.method, row.args, row.kwargs, row.attempts, sender,
-                      row.call_id, row.user)
+                Taken(row.id, row.type, row.key, row.name, its_now, row.method, row.args, row.kwargs, row.attempts, sender,
+                      row.call_id, row.user, row.recurrence)
             )  # fmt: skip
         return taken
 
@@ -112,9 +115,10 @@ class Messages:
             if one.delay is None and not one.dead:
                 del self.rows[one.id]
                 continue
-            row.taker, row.dead, row.not_before = None, one.dead, now + (one.delay or 0.0)
+            row.taker, row.dead = None, one.dead
+            at = now + (one.delay or 0.0)
+            row.due, row.not_before = row.due + timedelta(seconds=at - row.not_before), at
             row.last_error = one.error or row.last_error
-            row.due = one.due or row.due
             row.attempts = row.attempts if one.attempts is None else one.attempts
 
     def overdue(self, term: UUID | None, now: float, alive: Callable[[UUID], bool], mine: Mine, others: Mine) -> Overdue:

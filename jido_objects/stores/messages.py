@@ -5,6 +5,9 @@ A row is *due* at ``not_before`` by the store's clock. The host that owns the ta
 commit of its own before anything runs, and puts ``not_before`` off: should the host forget it, it comes back. The turn that
 applies it deletes it in the same commit as its journal row, or, an alarm that recurs, puts it off to its next time. Who has a
 name is an alarm: its truth is in its object's state, and the row only says when to look.
+
+``due`` is a time by the clock of whoever set it, ``not_before`` the same moment by the store's. Whatever moves one moves the
+other, so that a taker learns from the row what the setter's clock would say now, and no two machines' clocks are compared.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Armed:
     method: str
     args: str
     kwargs: str
+    call_id: str
     recurrence: str | None = None
     zone: str | None = None
     user: str | None = None
@@ -66,9 +70,8 @@ class Taken:
     type: str
     key: str
     name: str | None
-    due: datetime
-    late: float
-    """Seconds since it was due, when it was taken."""
+    now: datetime
+    """When it was taken, by the clock that its time was given by."""
     method: str
     args: str
     kwargs: str
@@ -76,6 +79,7 @@ class Taken:
     sender: int | None
     call_id: str | None
     user: str | None
+    recurrence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,6 @@ class Revised:
     error: str | None = None
     dead: bool = False
     """Not to be tried again until somebody says so."""
-    due: datetime | None = None
-    """A new time to be known by: an alarm that was moved since its row was written."""
     attempts: int | None = None
     """What the count is set to: an attempt that was not one."""
 

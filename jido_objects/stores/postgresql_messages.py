@@ -50,6 +50,7 @@ def _armed(alarms: Sequence[Armed]) -> Iterable[bytes]:
     yield arrays.texts([alarm.recurrence for alarm in alarms])
     yield arrays.texts([alarm.zone for alarm in alarms])
     yield arrays.texts([alarm.user for alarm in alarms])
+    yield arrays.texts([alarm.call_id for alarm in alarms])
 
 
 def _sent(messages: Sequence[Sent]) -> Iterable[bytes]:
@@ -71,7 +72,6 @@ def revisions(revised: Sequence[Revised]) -> list[bytes]:
         arrays.plain([_null(one.delay) for one in revised]),
         arrays.texts([one.error for one in revised]),
         arrays.plain(["t" if one.dead else "f" for one in revised]),
-        arrays.plain([_null(one.due and one.due.isoformat()) for one in revised]),
         arrays.plain([_null(one.attempts) for one in revised]),
     ]
 
@@ -82,7 +82,7 @@ def taken(result: PGresult) -> list[Taken] | None:
     fenced = True
     for row in range(result.ntuples):
         values = [result.get_value(row, column) for column in range(13)]
-        id_, type_, key, name, due, late, method, args, kwargs, attempts, sender, call_id, user = (
+        id_, type_, key, name, now, method, args, kwargs, attempts, sender, call_id, user, recurrence = (
             None if value is None else value.decode() for value in values
         )
         if id_ == "-1":
@@ -94,8 +94,7 @@ def taken(result: PGresult) -> list[Taken] | None:
                 type_ or "",
                 key or "",
                 name,
-                datetime.fromisoformat(due or ""),
-                float(late or 0),
+                datetime.fromisoformat(now or ""),
                 method or "",
                 args or "",
                 kwargs or "",
@@ -103,6 +102,7 @@ def taken(result: PGresult) -> list[Taken] | None:
                 None if sender is None else int(sender),
                 call_id,
                 user,
+                recurrence,
             )
         )
     return None if fenced else found

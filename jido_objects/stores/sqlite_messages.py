@@ -16,18 +16,19 @@ _MINE = """NOT EXISTS (SELECT 1 FROM jido_object o LEFT JOIN jido_term t ON t.id
     AND NOT EXISTS (SELECT 1 FROM jido_deployment d WHERE d.paused)"""
 _LEFT_BEHIND = """NOT i.dead AND i.taker IS NOT NULL AND i.taker IS NOT :term
     AND NOT EXISTS (SELECT 1 FROM jido_term t WHERE t.id = i.taker)"""
-_CANDIDATES = f"""SELECT id, sender, type, key, sender_seq, sender_index, not_before FROM (
+_CANDIDATES = f"""SELECT id, sender, type, key, sender_seq, sender_index, not_before, due FROM (
         SELECT * FROM jido_inbox i WHERE NOT i.dead AND i.not_before <= :now AND {_MINE} ORDER BY i.not_before, i.id LIMIT :limit)
-    UNION SELECT id, sender, type, key, sender_seq, sender_index, not_before FROM (
+    UNION SELECT id, sender, type, key, sender_seq, sender_index, not_before, due FROM (
         SELECT * FROM jido_inbox i WHERE {_LEFT_BEHIND} AND {_MINE} LIMIT :limit)"""
 _EARLIER = """SELECT id FROM jido_inbox WHERE sender = ? AND type = ? AND key = ? AND NOT dead AND (sender_seq, sender_index) < (?, ?)"""
-_TAKE = """UPDATE jido_inbox SET attempts = attempts + 1, taker = ?, not_before = ? WHERE id = ?
-    RETURNING id, type, key, name, due, method, args, kwargs, attempts, sender, call_id, user_id"""
-_ARM = """INSERT INTO jido_inbox (type, key, object_id, name, due, not_before, method, args, kwargs, recurrence, zone, user_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_TAKE = """UPDATE jido_inbox SET attempts = attempts + 1, taker = ?, due = ?, not_before = ? WHERE id = ?
+    RETURNING id, type, key, name, method, args, kwargs, attempts, sender, call_id, user_id, recurrence"""
+_ARM = """INSERT INTO jido_inbox (type, key, object_id, name, due, not_before, method, args, kwargs, recurrence, zone, user_id,
+        call_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type, key, name) WHERE name IS NOT NULL DO UPDATE SET object_id = excluded.object_id, due = excluded.due,
         not_before = excluded.not_before, method = excluded.method, args = excluded.args, kwargs = excluded.kwargs,
-        recurrence = excluded.recurrence, zone = excluded.zone, user_id = excluded.user_id, attempts = 0, taker = NULL,
+        recurrence = excluded.recurrence, zone = excluded.zone, user_id = excluded.user_id,
+        call_id = excluded.call_id, attempts = 0, taker = NULL,
         dead = false, last_error = NULL"""
 _SEND = """INSERT INTO jido_inbox (type, key, due, not_before, method, args, kwargs, call_id, user_id, sender, sender_seq, sender_index)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -52,7 +53,7 @@ def change(connection: sqlite3.Connection, name: tuple[str, str], object_id: int
             connection.execute("DELETE FROM jido_inbox WHERE type = ? AND key = ? AND name = ?", (*name, alarm))
         else:
             values = (*name, object_id, alarm, stamp(a.due), now(skew, a.delay), a.method, a.args, a.kwargs, a.recurrence, a.zone, a.user)
-            connection.execute(_ARM, values)
+            connection.execute(_ARM, (*values, a.call_id))
     at = now(skew)
     connection.executemany(
         _SEND,
@@ -67,12 +68,14 @@ def take(connection: sqlite3.Connection, term: UUID, limit: int, *, adopt: bool,
     candidates = connection.execute(_CANDIDATES, values).fetchall()
     ids = {candidate[0] for candidate in candidates}
     taken = []
-    for id_, sender, type_, key, seq, index, not_before in sorted(candidates, key=lambda c: (c[4] or 0, c[5] or 0, c[6], c[0])):
+    for id_, sender, type_, key, seq, index, not_before, due in sorted(candidates, key=lambda c: (c[4] or 0, c[5] or 0, c[6], c[0])):
         if sender is not None and any(id_ not in ids for (id_,) in connection.execute(_EARLIER, (sender, type_, key, seq, index))):
             continue
-        values_of = connection.execute(_TAKE, (term.hex, now(skew, VISIBILITY), id_)).fetchone()
-        row_id, type_, key, name, due, *rest = values_of
-        taken.append(Taken(row_id, type_, key, name, moment(due), (at - moment(not_before)).total_seconds(), *rest))
+        # By the clock that its time was given by.
+        its_now = moment(due) + (at - moment(not_before))
+        off = timedelta(seconds=VISIBILITY)
+        row_id, type_, key, name, *rest = connection.execute(_TAKE, (term.hex, stamp(its_now + off), stamp(at + off), id_)).fetchone()
+        taken.append(Taken(row_id, type_, key, name, its_now, *rest))
     return taken
 
 
@@ -82,11 +85,15 @@ def revise(connection: sqlite3.Connection, term: UUID, revised: Sequence[Revised
         if one.delay is None and not one.dead:
             connection.execute("DELETE FROM jido_inbox WHERE id = ? AND taker = ?", (one.id, term.hex))
             continue
-        connection.execute(
-            """UPDATE jido_inbox SET taker = NULL, dead = ?, last_error = coalesce(?, last_error), due = coalesce(?, due),
-                attempts = coalesce(?, attempts), not_before = ? WHERE id = ? AND taker = ?""",
-            (one.dead, one.error, one.due and stamp(one.due), one.attempts, now(skew, one.delay or 0.0), one.id, term.hex),
-        )
+        row = connection.execute("SELECT due, not_before FROM jido_inbox WHERE id = ? AND taker = ?", (one.id, term.hex)).fetchone()
+        if row is not None:
+            at = now(skew, one.delay or 0.0)
+            due = stamp(moment(row[0]) + (moment(at) - moment(row[1])))
+            connection.execute(
+                """UPDATE jido_inbox SET taker = NULL, dead = ?, last_error = coalesce(?, last_error), due = ?,
+                    attempts = coalesce(?, attempts), not_before = ? WHERE id = ?""",
+                (one.dead, one.error, due, one.attempts, at, one.id),
+            )
 
 
 def overdue(connection: sqlite3.Connection, term: UUID | None, *, adopt: bool, skew: float) -> Overdue:

@@ -20,7 +20,7 @@ DUE = datetime(2027, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def armed(delay: float = 0.0, **fields: Any) -> Armed:
-    values: dict[str, Any] = {"due": DUE, "method": "ring", "args": '["é\\"{}"]', "kwargs": '{"n":1}', "user": "7"}
+    values: dict[str, Any] = {"due": DUE, "method": "ring", "args": '["é\\"{}"]', "kwargs": '{"n":1}', "user": "7", "call_id": "c-1", "recurrence": "60", "zone": "UTC"}
     return Armed(delay=delay, **(values | fields))
 
 
@@ -65,10 +65,11 @@ class MessageContract:
             k = str(uuid4())
             await self.made(writer, k, x=armed(), y=armed(3600.0))
             (message,) = await writer.take(10)
-            wanted = (TYPE, k, "x", DUE, "ring", '["é\\"{}"]', '{"n":1}', 1, None, None, "7")
+            wanted = (TYPE, k, "x", "ring", '["é\\"{}"]', '{"n":1}', 1, None, "c-1", "7")
             m = message
-            assert (m.type, m.key, m.name, m.due, m.method, m.args, m.kwargs, m.attempts, m.sender, m.call_id, m.user) == wanted
-            assert 0 <= m.late < 10
+            assert (m.type, m.key, m.name, m.method, m.args, m.kwargs, m.attempts, m.sender, m.call_id, m.user) == wanted
+            assert timedelta(0) <= m.now - DUE < timedelta(seconds=10)
+            assert m.recurrence == "60"
             rows = {row.name: row for row in await world.messages()}
             assert (rows["x"].taker, rows["x"].attempts, rows["y"].taker, rows["y"].attempts) == (term, 1, None, 0)
             assert await writer.take(10) == []
@@ -212,6 +213,7 @@ class MessageContract:
             assert (await store.overdue(successor)).ready
             (message,) = await heir.take(10)
             assert (message.attempts, message.method) == (2, "ring")
+            assert timedelta(0) <= message.now - DUE < timedelta(seconds=10)
             for attempt in (writer.take(10), writer.revise([Revised(message.id)])):
                 with pytest.raises(TermEnded):
                     await attempt
@@ -226,13 +228,13 @@ class MessageContract:
             other = await world.writer(store, await world.term(store))
             await other.revise([Revised(message.id), Revised(message.id, dead=True)])
             assert [row.dead for row in await world.messages()] == [False]
-            later = DUE + timedelta(hours=1)
-            await writer.revise([Revised(message.id, delay=0.0, error="once", due=later, attempts=0)])
+            await writer.revise([Revised(message.id, delay=0.0, error="once", attempts=0)])
             (row,) = await world.messages()
-            assert (row.taker, row.attempts, row.last_error, row.due) == (None, 0, "once", later)
+            assert (row.taker, row.attempts, row.last_error) == (None, 0, "once")
+            assert timedelta(0) <= row.due - DUE < timedelta(seconds=10)
             await writer.revise([Revised(message.id)])
             (message,) = await writer.take(10)
-            assert message.due == later
+            assert timedelta(0) <= message.now - DUE < timedelta(seconds=10)
             await writer.revise([Revised(message.id)])
             assert await world.messages() == []
             await writer.revise([Revised(message.id)])
