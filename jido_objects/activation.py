@@ -241,7 +241,8 @@ class Activation:
         absent = self.object_id is None and self.seq == 0
         answer = Answer(call, result, None, turn.after)
         turn.inbox = alarms.changes(self, turn)
-        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=turn.inbox is not None, own_id=own_id, refused=False, absent=absent):
+        outputs = turn.inbox is not None
+        if not self.host.policy(self.options.kind).writes(changed=changed, outputs=outputs, own_id=own_id, refused=False, absent=absent):
             return answer, None
         if self.seq == 0:
             delta = state.initial()

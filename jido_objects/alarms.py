@@ -106,7 +106,8 @@ def schedule(
         raise InvalidArguments(f"{label}: missed is 'once' or 'skip', not {missed!r}.")
     period, where = _period(label, every, zone, activation.host.settings.zone)
     delay = _delay(label, turn.now, after, at, period, where)
-    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+    given: object = args
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
         raise InvalidArguments(f"{label}: args is a list or tuple of arguments, not {args!r:.60}.")
     bound, named = target.bind(tuple(args), dict(kwargs or {}))
     encoded = target.dump_arguments(bound, named)
@@ -116,7 +117,7 @@ def schedule(
     if name is None:
         turn.named += 1
         name = f"{target.name}#{activation.seq + 1}.{turn.named}"
-    elif not isinstance(name, str) or not name or not name.isprintable() or encoded_size(name) > NAME_BYTES:
+    elif not name or not str(name).isprintable() or encoded_size(name) > NAME_BYTES:
         raise InvalidArguments(f"{label}: a name is text of 1 to {NAME_BYTES} bytes without control characters, not {name!r:.60}.")
     due = turn.now + timedelta(seconds=delay)
     activation.state.values[ALARMS][name] = AlarmRecord(target.name, due, *encoded, period, where, missed, turn.call.user)
@@ -172,7 +173,7 @@ def callable_later(definition: Definition, method: str | Callable[..., Any], wha
 
 
 def _seconds(label: str, what: str, value: float | timedelta) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    seconds: object = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
         raise InvalidArguments(f"{label}: {what} is a number of seconds or a timedelta, not {value!r:.60}.")
     if not 0 <= seconds < 1e10:
@@ -216,8 +217,9 @@ def _delay(
     if after is not None:
         return _seconds(label, "after", after)
     if at is not None:
-        if not isinstance(at, datetime) or at.utcoffset() is None:
-            raise InvalidArguments(f"{label}: at is an aware datetime, not {at!r:.80}. Use self.now(), or django.utils.timezone.make_aware.")
+        given: object = at
+        if not isinstance(given, datetime) or given.utcoffset() is None:
+            raise InvalidArguments(f"{label}: at is an aware datetime, not {at!r:.80}. Add a time zone, or use self.now() + ….")
         if at < now:
             raise InvalidArguments(f"{label}: at={at.isoformat()} is past; it is {now.isoformat()} now. Use after=0 for at once.")
         return _seconds(label, "at", at - now)

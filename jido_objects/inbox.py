@@ -11,6 +11,7 @@ between leaves messages that are its term's, and due again at once when that is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from .errors import (
     Overloaded,
     OwnedElsewhere,
     OwnershipLost,
+    StateError,
     StoreError,
     StoreUnavailable,
     text_of,
@@ -211,10 +213,8 @@ class Inbox:
             except Exception:
                 # An inbox that ended here would deliver nothing any more, without a word.
                 logger.exception("The inbox met an error that is not its own; it goes on")
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                pass
 
     async def _round(self) -> float:
         host = self._host
@@ -232,9 +232,8 @@ class Inbox:
         if not lease.trusted() or host.stopping:
             return 0.05
         limit = min(room, 256)
-        asked_at = self.monotonic()
         taken = await host.pipeline.aside(lambda writer: writer.take(limit, adopt=adopt))
-        await self._deliver(taken, asked_at)
+        await self._deliver(taken)
         return 0.0 if len(taken) == limit else 0.02 if taken else 0.2
 
     async def _bury_owners(self, names: Sequence[tuple[str, str]]) -> bool:
@@ -251,8 +250,7 @@ class Inbox:
                 pass
         return buried
 
-    async def _deliver(self, taken: Sequence[Taken], asked_at: float) -> None:
-        # The store's clock was read after ``asked_at``: what is measured from there is never too early by more than its reply took.
+    async def _deliver(self, taken: Sequence[Taken]) -> None:
         chains: dict[tuple[int | None, str, str], _Chain] = {}
         taken_at = self.monotonic()
         for number, message in enumerate(taken, 1):
@@ -333,6 +331,12 @@ def put_back(calls: list[Call], why: str) -> list[Call]:
     return rest
 
 
+def check_sendable(method: Method) -> None:
+    """Raises ``InvalidArguments`` for a method that no message may name."""
+    if method.query:
+        raise InvalidArguments(f"{method.label} is a @query: its result would reach nobody. Send a method that changes state.")
+
+
 def stored(method: Method, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, str]:
     """A message's arguments as its row has them. Raises ``InvalidArguments``, ``InvalidValue``, ``MessageTooLarge``."""
     encoded = method.dump_arguments(*method.bind(args, dict(kwargs)))
@@ -352,6 +356,9 @@ def send(activation: Activation, ref: Ref[Any], method: str | Callable[..., Any]
 
 def send_within(turn: Turn, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Add a message to what leaves with a turn's commit; its seq is set when the turn is sealed."""
+    check_sendable(method)
+    if turn.readonly:
+        raise StateError(f"{turn.call} is a @query and cannot send anything; drop @query to let it.")
     encoded = stored(method, args, kwargs)
     name = (ref.definition.label, ref.key)
     call_id = ref.options.call_id or turn.nested_id(name, method.name)

@@ -39,8 +39,9 @@ class Call:
     """
 
     __slots__ = (
-        "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded", "followers",
-        "kwargs", "lookup", "message", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "user", "waiting",
+        "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded",
+        "followers", "kwargs", "lookup", "message", "method", "name", "own_id", "recorded", "redone", "reply",
+        "root", "source", "started", "user", "waiting",
     )  # fmt: skip
 
     def __init__(

@@ -118,7 +118,8 @@ deleted AS (
     DELETE FROM jido_inbox i USING said r
     WHERE i.id = ANY ($3::bigint[]) AND i.id = r.id AND r.delay IS NULL AND NOT r.dead AND i.taker = r.term),
 revised AS (
-    UPDATE jido_inbox i SET taker = NULL, dead = r.dead, last_error = coalesce(r.error, i.last_error), attempts = coalesce(r.attempts, i.attempts),
+    UPDATE jido_inbox i SET taker = NULL, dead = r.dead, last_error = coalesce(r.error, i.last_error),
+        attempts = coalesce(r.attempts, i.attempts),
         not_before = r.at, due = i.due + (r.at - i.not_before)
     FROM said r WHERE i.id = ANY ($3::bigint[]) AND i.id = r.id AND (r.delay IS NOT NULL OR r.dead) AND i.taker = r.term)
 SELECT 1 FROM lane""")

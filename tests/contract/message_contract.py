@@ -20,7 +20,8 @@ DUE = datetime(2027, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def armed(delay: float = 0.0, **fields: Any) -> Armed:
-    values: dict[str, Any] = {"due": DUE, "method": "ring", "args": '["é\\"{}"]', "kwargs": '{"n":1}', "user": "7", "call_id": "c-1", "recurrence": "60", "zone": "UTC"}
+    values: dict[str, Any] = {"due": DUE, "method": "ring", "args": '["é\\"{}"]', "kwargs": '{"n":1}', "user": "7"}
+    values |= {"call_id": "c-1", "recurrence": "60", "zone": "UTC"}
     return Armed(delay=delay, **(values | fields))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -11,10 +10,11 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from jido_objects import process
-from jido_objects.errors import BlockingCall, CallFailed, InvalidArguments
-from jido_objects.models import Inbox, Journal, Object
+from jido_objects.errors import BlockingCall, CallFailed, InvalidArguments, MessageTooLarge
+from jido_objects.models import Inbox, Journal, Object, Term
 from tests.app.objects import Clockwork
 from tests.child import child
 
@@ -140,15 +140,9 @@ def test_what_was_missed_while_nobody_ran_is_made_up_for(database: str) -> None:
     a.call(Clockwork.set, "x", 0.3, "late")
     process.stop()
     row = Inbox.objects.using(database).get()
-    _await(lambda: (timedelta(seconds=0.3) + row.created_at) < _now(database))
+    _await(lambda: (timedelta(seconds=0.3) + row.created_at) < timezone.now())
     assert Clockwork.at("other").call(Clockwork.ring, "hello") == 1
     _rang("a", "late")
-
-
-def _now(database: str) -> Any:
-    from django.utils import timezone
-
-    return timezone.now()
 
 
 def test_a_method_that_fails_is_tried_again_later(database: str) -> None:
@@ -206,15 +200,74 @@ def test_a_killed_process_s_alarms_and_messages_are_another_s(database: str, set
     _rang("a", "survived")
     _rang("b", "1", "2", "3")
     assert Object.objects.using(database).filter(key="b").exists()
-    assert signal.SIGKILL == 9
-    assert os.getpid()
 
 
-def test_arguments_that_make_no_alarm(database: str) -> None:
+def test_a_message_is_part_of_its_sender_s_transaction(database: str) -> None:
     a = Clockwork.at("a")
-    with pytest.raises(CallFailed, match="past|time to come"):
-        a.call(Clockwork.set, "x", -1.0)
-    assert not a.exists()
-    assert InvalidArguments
-    assert BlockingCall
-    assert transaction
+    with transaction.atomic(using=database):
+        a.send(Clockwork.ring, "kept")
+    with transaction.atomic(using=database):
+        a.send(Clockwork.ring, "never")
+        transaction.set_rollback(True, using=database)
+    a.send("ring", "after")
+    _await(lambda: set((a.peek() or {"rang": []})["rang"]) == {"kept", "after"})
+    _await(lambda: not Inbox.objects.using(database).exists())
+
+
+def test_a_message_under_its_caller_s_own_id_is_applied_once(database: str) -> None:
+    a = Clockwork.at("a")
+    assert a.using(call_id="event-1").call(Clockwork.ring, "once") == 1
+    assert a.using(call_id="event-1").send(Clockwork.ring, "once") == "event-1"
+    assert a.using(call_id="event-2").send(Clockwork.ring, "twice") == "event-2"
+    _rang("a", "once", "twice")
+    _await(lambda: not Inbox.objects.using(database).exists())
+    assert a.using(call_id="event-2").call(Clockwork.ring, "twice") == 2
+    assert a.get("rang") == ["once", "twice"]
+
+
+def test_send_in_a_running_loop_names_asend(database: str) -> None:
+    import asyncio
+
+    a = Clockwork.at("a")
+
+    async def run() -> str:
+        with pytest.raises(BlockingCall, match="asend"):
+            a.send(Clockwork.ring, "no")
+        return await a.asend(Clockwork.ring, "yes")
+
+    assert asyncio.run(run()).startswith("~")
+    _rang("a", "yes")
+
+
+def test_what_cannot_be_sent(database: str) -> None:
+    a = Clockwork.at("a")
+    with pytest.raises(InvalidArguments, match="@query"):
+        a.send("pending")
+    with pytest.raises(InvalidArguments, match="there is no parameter"):
+        a.send("ring", "x", whatever=1)
+    with pytest.raises(MessageTooLarge):
+        a.send("ring", "x" * 2_000_000)
+    assert not Inbox.objects.using(database).exists()
+
+
+def test_a_message_is_delivered_though_its_sender_dies_after_the_commit(database: str, settings: Any) -> None:
+    with child(dict(settings.JIDO_OBJECTS) | {"HOST": "never"}) as other:
+        other.send("(Clockwork.at('a').send('ring', 'survived'), os.kill(os.getpid(), 9))")
+        other.process.wait()
+    assert Inbox.objects.using(database).get().method == "ring"
+    Clockwork.at("b").call(Clockwork.ring, "here")
+    _rang("a", "survived")
+
+
+def test_a_dedicated_host_needs_no_arguments_and_ends_cleanly(database: str, settings: Any) -> None:
+    options = dict(settings.JIDO_OBJECTS)
+    settings.JIDO_OBJECTS = options | {"HOST": "never"}
+    Clockwork.at("a").send(Clockwork.set, "x", 0.2, "fired")
+    with child(options) as other:
+        other.send("__import__('django.core.management').core.management.call_command('jido_host')")
+        _rang("a", "fired")
+        other.process.send_signal(signal.SIGTERM)
+        assert other.receive() == "None"
+        assert other.end() == 0
+    assert not Term.objects.using(database).exists()
+    assert not Inbox.objects.using(database).exists()
