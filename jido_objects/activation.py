@@ -12,10 +12,11 @@ import copy
 import logging
 from collections import deque
 from dataclasses import replace
+from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from . import events, ids, refusals, watching
+from . import alarms, events, ids, refusals, watching
 from .answers import Answer, Pending, Rejected
 from .definition import Definition
 from .errors import (
@@ -59,9 +60,9 @@ class Activation:
     """See the module. Everything here runs on the host's loop."""
 
     __slots__ = (
-        "absent_for", "calls", "closed", "definition", "emptied", "epoch", "head_epoch", "head_seq", "host", "in_flight", "instance",
-        "last", "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound", "state",
-        "status", "stored", "tail", "tail_bytes", "task", "turn", "unsent",
+        "absent_for", "armed", "calls", "closed", "definition", "emptied", "epoch", "head_epoch", "head_seq", "host", "in_flight",
+        "instance", "last", "last_snapshot", "last_used", "mailbox", "migrated_at", "name", "object_id", "options", "seq", "size_bound",
+        "state", "status", "stored", "tail", "tail_bytes", "task", "turn", "unsent",
     )  # fmt: skip
 
     def __init__(self, host: Host, definition: Definition, name: Name) -> None:
@@ -94,6 +95,8 @@ class Activation:
         """The seq at which it was brought forward from an older version, by this thaw."""
         self.last_snapshot = 0.0
         self.last_used = host.clock.monotonic()
+        self.armed: dict[str, tuple[datetime, tuple[object, ...]]] = {}
+        """What the inbox says of alarms, as far as this activation has written it: their times, and all else."""
         self.instance: DurableObject
         self.state: State
 
@@ -106,7 +109,7 @@ class Activation:
         for name, default in self.definition.transients.items():
             values[name] = copy.deepcopy(default) if isinstance(default, _COPIED) else default
         self.instance = instance
-        self.state = State(self.definition.shape, values, describe(self.name))
+        self.state = State(self.definition.stored, values, describe(self.name))
 
     def embody_absent(self) -> None:
         """An object that has no row: defaults, for the calls that were waiting when the store said so."""
@@ -238,7 +241,7 @@ class Activation:
             self.state.commit()
             turn.ended = True
             try:
-                self.queue(entry, answer)
+                self.queue(entry, answer, turn)
             except Exception as error:
                 # Memory is ahead of the journal now, and is not to be believed.
                 self.broken(call, error)
@@ -260,8 +263,13 @@ class Activation:
         absent = self.absent
         creates = absent and method.creates
         answer = Answer(call, result, None, turn.after)
+        turn.inbox = alarms.changes(self, turn)
         if not self.host.policy(self.options.kind).writes(
-            changed=changed or creates, outputs=method.transactional, own_id=own_id, refused=False, absent=absent
+            changed=changed or creates,
+            outputs=method.transactional or turn.inbox is not None,
+            own_id=own_id,
+            refused=False,
+            absent=absent,
         ):
             return answer, None
         if absent:
@@ -282,7 +290,9 @@ class Activation:
         """A method raised, or what it left cannot be committed (``own``): as if it had not run."""
         self.state.rollback()
         turn.ended = turn.undone = True
-        turn.after = None
+        turn.after = turn.inbox = None
+        if call.message is not None:
+            call.message.stop_chain()
         if isinstance(error, ObjectException):
             encoded = refusals.encode(error)
             if encoded is None:
@@ -339,13 +349,20 @@ class Activation:
             None if call.user is None else str(call.user),
         )
 
-    def queue(self, entry: Entry, answer: Answer) -> None:
+    def queue(self, entry: Entry, answer: Answer, turn: Turn | None = None) -> None:
         """Commit a turn's row with the next batch, and answer then."""
-        pending = Pending(entry, answer)
+        pending = self.pending(entry, answer, turn)
         self._keep(pending)
         self.unsent.append(pending)
         self.last = pending
         self.host.pipeline.push(self)
+
+    def pending(self, entry: Entry, answer: Answer, turn: Turn | None) -> Pending:
+        """A finished turn's row, with what it does to messages."""
+        if turn is None or turn.inbox is None:
+            return Pending(entry, answer)
+        alarms.note(self, turn.inbox)
+        return Pending(entry, answer, turn.inbox, turn.call.deadline - turn.remaining)
 
     def _keep(self, pending: Pending) -> None:
         """Memory has this row's changes: count it, and take the snapshot that may be due."""
@@ -407,6 +424,8 @@ class Activation:
                         self.host.confirm(self, follower)
                     else:
                         self.let_out(follower)
+            if pending.inbox is not None:
+                self.host.inbox.written(pending.inbox)
             if pending.snapshot is not None:
                 snapshot = pending.snapshot
                 self.host.pipeline.keep(replace(snapshot, object_id=object_id))

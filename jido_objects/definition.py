@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
+from .alarms import ALARMS, alarms_field
 from .codec import kind_of
 from .errors import DefinitionError, InvalidArguments, UnknownField, UnknownMethod, UnknownType
 from .existence import creators_of, is_given
@@ -78,6 +79,7 @@ class Definition:
         self.creators = creators_of(name, self._functions, self.HOOKS)
         """Methods that create; where there are any, nothing else does."""
         self.upcasters = upcasters_of(cls, self.options.version)
+        self.stored: Shape = {**self.shape, ALARMS: alarms_field(name)}
         self.hooks = {hook: getattr(cls, hook) for hook in self.HOOKS if hook in self._functions}
         for hook in ("clean",):
             if inspect.iscoroutinefunction(self.hooks.get(hook)):

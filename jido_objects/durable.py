@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from . import errors, keys
+from . import alarms, errors, inbox, keys
+from .alarms import Alarm
 from .definition import Definition
 from .errors import DefinitionError, InvalidArguments, InvalidKey, StateError, UndeclaredAttribute
 from .existence import add_exceptions
@@ -149,6 +150,48 @@ class DurableObject:
             raise InvalidArguments(f"{type(self).__name__}.on_commit takes a function without arguments, not {action!r}.")
         turn.later(partial(self._jido.host.after_commit, action))
 
+    # -------------------------------------------------------------------------------------------- later, and to others
+
+    def schedule(
+        self,
+        method: str | Callable[..., Any],
+        *,
+        after: float | timedelta | None = None,
+        at: datetime | None = None,
+        every: float | timedelta | str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        missed: str = "once",
+        zone: str | None = None,
+    ) -> str:
+        """Have a method of this object called later; returns the alarm's name. It is set when this turn commits, or not at all.
+
+        ``after`` (seconds or timedelta) or ``at`` (aware datetime) says when; ``every`` makes it recur, each so many seconds or
+        at the times of a cron expression in the time zone ``zone`` (``settings.TIME_ZONE`` if none is given). An alarm with the
+        same ``name`` is replaced. Of ticks that were missed while no process ran, ``missed="once"`` makes up for one, ``"skip"``
+        for none. Raises ``InvalidArguments``; outside a turn, or in a ``@query``, ``StateError``.
+        """
+        return alarms.schedule(
+            self._jido, method, after=after, at=at, every=every, args=args, kwargs=kwargs, name=name, missed=missed, zone=zone
+        )
+
+    def unschedule(self, name: str) -> bool:
+        """Take an alarm back; whether there was one."""
+        return alarms.unschedule(self._jido, name)
+
+    def alarms(self) -> list[Alarm]:
+        """The alarms that are set, the next one first."""
+        return alarms.listed(self._jido)
+
+    def send(self, ref: Ref[Any], method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+        """Send a durable message: a call that leaves with this turn's commit and is applied once. Returns its call id.
+
+        What this object sends to another one is applied in that order. A message that fails is tried again; one that is refused,
+        or has failed too often, is kept as a dead letter. Raises ``MessageTooLarge``, ``InvalidArguments``, ``StateError``.
+        """
+        return inbox.send(self._jido, ref, method, args, kwargs)
+
     def __setattr__(self, name: str, value: Any) -> None:
         activation = self._jido
         if name in activation.definition.shape:
@@ -182,7 +225,7 @@ def _undeclared(instance: DurableObject, name: str) -> UndeclaredAttribute:
 # Names of the base class, those of later versions included: a subclass that used one would break on upgrade.
 _RESERVED = frozenset(name for name in vars(DurableObject) if not name.startswith("__")) | frozenset(
     {
-        "AlreadyExists", "DoesNotExist", "alarms", "broadcast", "connections", "destroy", "history", "objects", "on_commit",
-        "schedule", "send", "start", "unschedule",
+        "AlreadyExists", "DoesNotExist", "broadcast", "connections", "destroy", "history", "objects", "on_commit",
+        "start",
     }
 )  # fmt: skip

@@ -27,6 +27,8 @@ def execute(activation: Activation, call: Call) -> None:
     if call.recorded is not None:
         activation.answer_recorded(call)
         return
+    if call.message is not None and not call.message.admitted(activation):
+        return
     if started >= call.deadline:
         activation.fail(call, DeadlineExceeded(str(call), call_id=call.call_id))
         return
@@ -53,6 +55,8 @@ def execute(activation: Activation, call: Call) -> None:
     span = watching.begun(call, started) if events.listening else None
     activation.state.begin(turn)
     try:
+        if call.message is not None:
+            call.message.begin(activation, turn)
         if on_create is not None:
             on_create(activation.instance)
         if method.mutable:
@@ -107,6 +111,8 @@ async def _awaited(activation: Activation, call: Call, turn: Turn, on_create: Ca
     activation.state.begin(turn)
     try:
         async with activation.host.turn_scope():
+            if call.message is not None:
+                call.message.begin(activation, turn)
             if on_create is not None:
                 made = on_create(activation.instance)
                 if asyncio.iscoroutine(made):

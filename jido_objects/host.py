@@ -37,6 +37,7 @@ from .errors import (
     UnreadableResult,
     text_of,
 )
+from .inbox import Inbox, put_back
 from .lease import Lease
 from .logs import about
 from .pipeline import Pipeline
@@ -75,6 +76,10 @@ class HostSettings:
     retention_least: float = limits.RETENTION_LEAST
     may_host: bool = True
     paused: bool = False
+    adopt: bool = True
+    """Whether due messages of objects that nobody has in memory are delivered, or only those of its own."""
+    zone: str = "UTC"
+    """Where cron expressions are read that name no time zone."""
 
 
 def _no_scope() -> AbstractAsyncContextManager[Any]:
@@ -142,6 +147,7 @@ class Host:
         self.thawing = Thawing(self)
         self.recalling: Batcher[tuple[int, str], Recorded | Forgotten | None] = Batcher(store.recall, self.spawn)
         self.trimmer = Trimmer(self)
+        self.inbox = Inbox(self)
         self._confirming: Batcher[UUID, bool] = Batcher(store.alive, self.spawn)
 
     # -------------------------------------------------------------------------------------------- a term's life
@@ -153,6 +159,8 @@ class Host:
         self.spawn(self._sweep())
         self.spawn(self._bury_the_dead())
         self.spawn(self.trimmer.run())
+        if self.settings.may_host and not self.settings.paused:
+            self.spawn(self.inbox.run())
         if events.listening:
             events.emit(events.HostStarted(self.store.name))
 
@@ -435,7 +443,7 @@ class Host:
         if found is None or found.destroyed:
             return None
         loaded = await self.ask(lambda: self.load(name, found.id))
-        state = State(definition.shape, {}, describe(name))
+        state = State(definition.stored, {}, describe(name))
         rebuild(state, definition, name, loaded)
         return state.plain()
 
@@ -463,7 +471,7 @@ class Host:
         if activation.status is not Status.LIVE:
             return
         was_there = self.activations.get(activation.name) is activation
-        redo = self.remove(activation)
+        redo = put_back(self.remove(activation), why)
         if events.listening:
             events.emit(events.ActivationLeft(*activation.name, "dropped", why))
         if activation.in_flight:
@@ -491,7 +499,7 @@ class Host:
             for call in redo:
                 self._fail(call, own(error))
             redo = []
-        redo = [call for call in redo if self._may_redo(call, error)]
+        redo = [call for call in put_back(redo, str(error or "its rows were not written")) if self._may_redo(call, error)]
         self._closing.pop(activation, None)
         if activation.closed is not None and not activation.closed.done() and activation.name in self.activations:
             activation.closed.set_result(redo)

@@ -7,6 +7,8 @@ from typing import Final
 KEY_BYTES: Final = 200
 CALL_ID_BYTES: Final = 200
 METHOD_BYTES: Final = 100
+NAME_BYTES: Final = 200
+"""An alarm's name."""
 MESSAGE_BYTES: Final = 1024 * 1024
 """Encoded arguments of one call."""
 RESULT_BYTES: Final = 64 * 1024
@@ -33,6 +35,8 @@ TRANSACTION_ATTEMPTS: Final = 8
 """How often a ``@transactional`` turn is run until it meets no deadlock and no broken connection."""
 ON_COMMIT_WAITING: Final = 10_000
 """Actions given to ``self.on_commit`` that may wait for the thread that runs them."""
+MESSAGE_ATTEMPTS: Final = 10
+"""After so many a durable message that still fails is kept as a dead letter."""
 CALL_TIMEOUT: Final = 30.0
 PATIENCE: Final = 5.0
 """For how long a database that does not answer is asked again before waiting calls are told."""

@@ -8,10 +8,12 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain, repeat
 from typing import Any
 
-from .codec import Kind, changeable, kind_of
-from .codec.kinds import to_json, to_sorted_json
+from .codec import Kind, Refused, changeable, kind_of
+from .codec.dynamic import DYNAMIC
+from .codec.kinds import from_json, to_json, to_sorted_json
 from .errors import DefinitionError, InvalidArguments, InvalidValue
 from .options import did_you_mean
 from .state import Field
@@ -274,6 +276,34 @@ class Method:
         if encoded is None:
             encoded = self._encoded_defaults[place] = _canonical(kind, default)
         return _canonical(kind, value) == encoded
+
+    def dump_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
+        """Bound arguments as they are stored until the call: JSON of a list, and of an object."""
+        kinds = [*self.kinds, *([typing.cast(Kind, self.variadic)] * (len(args) - self.positional))]
+        parts = [kind.encode(value) if value is not None else "null" for kind, value in zip(kinds, args, strict=True)]
+        named = {name: None if value is None else self._kind_of(name).dump(value) for name, value in kwargs.items()}
+        return f"[{','.join(parts)}]", to_json(named).decode()
+
+    def load_arguments(self, args: str, kwargs: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Stored arguments, bound again: the method may have got more parameters since. Raises ``InvalidArguments``."""
+        try:
+            values = [
+                value if value is None else kind.load(value)
+                for value, kind in zip(from_json(args), chain(self.kinds, repeat(self.variadic or DYNAMIC)), strict=False)
+            ]
+            named = {name: value if value is None else self._kind_of(name).load(value) for name, value in from_json(kwargs).items()}
+        except Refused as refused:
+            raise InvalidArguments(f"{self.label}: its stored arguments cannot be read: {refused.corrupt()}.") from None
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            raise InvalidArguments(f"{self.label}: its stored arguments cannot be read: {str(error).removesuffix('.')}.") from error
+        return self.bind(tuple(values), named)
+
+    def _kind_of(self, name: str) -> Kind:
+        if name in self.named:
+            return self.named[name][0]
+        if name in self.names:
+            return self.kinds[self.names.index(name)]
+        return self.variadic_named or DYNAMIC
 
     def digest(self, encoded: bytes) -> int:
         """64 bits that tell this call's method and arguments from another's."""

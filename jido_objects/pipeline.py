@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import events
+from .answers import Pending, inbox_of
 from .errors import OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable
 from .limits import BATCH_BYTES, BATCH_ROWS
 from .logs import about
@@ -25,10 +26,11 @@ from .turns import Call, describe
 
 if TYPE_CHECKING:
     from .activation import Activation
-    from .answers import Pending
     from .host import Host
 
 logger = logging.getLogger("jido_objects.pipeline")
+
+T = TypeVar("T")
 
 
 class Pipeline:
@@ -41,6 +43,7 @@ class Pipeline:
         self._dirty: dict[Activation, None] = {}
         self._claims: list[tuple[Claim, asyncio.Future[int | None]]] = []
         self._snapshots: dict[int, Snapshot] = {}
+        self._asides: list[tuple[Callable[[Writer], Awaitable[Any]], asyncio.Future[Any]]] = []
         self._wake: asyncio.Future[None] | None = None
         self._quiet: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -69,6 +72,10 @@ class Pipeline:
     async def _close(self) -> None:
         claims, self._claims = self._claims, []
         self._fail_claims(claims, TermEnded())
+        asides, self._asides = self._asides, []
+        for _, future in asides:
+            if not future.done():
+                future.set_exception(TermEnded())
         await self._writer.close()
 
     # -------------------------------------------------------------------------------------------- in
@@ -97,9 +104,20 @@ class Pipeline:
         self._nudge()
         return future
 
+    def aside(self, write: Callable[[Writer], Awaitable[T]]) -> asyncio.Future[T]:
+        """Write something that no activation waits for, when it is its turn. An unknown outcome is settled, and raised as
+        ``StoreUnavailable``."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._closing:
+            future.set_exception(TermEnded())
+            return future
+        self._asides.append((write, future))
+        self._nudge()
+        return future
+
     async def quiet(self) -> None:
         """Wait until nothing is left to write."""
-        while self._dirty or self._claims or self._snapshots or self._wake is None:
+        while self._dirty or self._claims or self._snapshots or self._asides or self._wake is None:
             self._quiet.clear()
             await self._quiet.wait()
 
@@ -112,7 +130,7 @@ class Pipeline:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._closing:
-            if not (self._dirty or self._claims or self._snapshots):
+            if not (self._dirty or self._claims or self._snapshots or self._asides):
                 self._wake = loop.create_future()
                 self._quiet.set()
                 await self._wake
@@ -122,6 +140,8 @@ class Pipeline:
                     await self._claim()
                 if self._dirty:
                     await self._append()
+                if self._asides:
+                    await self._aside(*self._asides.pop(0))
                 if self._snapshots and (not self._dirty or self._batches_since_snapshot >= 16):
                     await self._snapshot()
             except TermEnded:
@@ -237,6 +257,7 @@ class Pipeline:
                         activation.head_seq,
                         activation.head_epoch,
                         [pending.entry for pending in take],
+                        inbox=inbox_of(take, self._host.clock.monotonic()),
                     ),
                 )
             )
@@ -349,6 +370,30 @@ class Pipeline:
             for (_, future), epoch in zip(claims, epochs, strict=True):
                 if not future.done():
                     future.set_result(epoch)
+
+    async def _aside(self, write: Callable[[Writer], Awaitable[Any]], future: asyncio.Future[Any]) -> None:
+        def fail(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        try:
+            result = await write(self._writer)
+        except OutcomeUnknown as error:
+            fail(StoreUnavailable(str(error)))
+            await self._settle()
+        except (TermEnded, asyncio.CancelledError) as error:
+            fail(error if isinstance(error, TermEnded) else TermEnded())
+            raise
+        except StoreError as error:
+            fail(error)
+        except Exception as error:
+            # Nobody knows what it did.
+            logger.exception("The store failed with a write for messages")
+            fail(StoreError(f"a write for messages failed: {error!r}"))
+            await self._settle()
+        else:
+            if not future.done():
+                future.set_result(result)
 
     def _fail_claims(self, claims: list[tuple[Claim, asyncio.Future[int | None]]], error: Exception) -> None:
         for _, future in claims:

@@ -19,8 +19,10 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.conf import settings as django_settings
 from django.db import connections
 
 from . import events
@@ -118,6 +120,16 @@ class Process:
     def withdraw(self, call: Call) -> None:
         """The caller's time is up: let the host say for certain what can be said."""
         self._call_soon(lambda: self.host.withdraw(call) if self.host is not None else None)
+
+    def nudge(self) -> None:
+        """There is a new message. Whoever may deliver it here is started for that."""
+        if self.settings.HOST != "never" and not self.settings.PAUSED:
+
+            async def look(host: Host) -> None:
+                host.inbox.nudge()
+
+            with contextlib.suppress(HostStopped):
+                self._start(self._answer(look))
 
     async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T:
         """Ask the host something, from any event loop."""
@@ -226,6 +238,8 @@ class Process:
             call_id_seconds=settings.CALL_ID_SECONDS,
             may_host=settings.HOST != "never",
             paused=settings.PAUSED,
+            adopt=settings.HOST == "always" or not short_lived(),
+            zone=django_settings.TIME_ZONE,
         )
 
     # -------------------------------------------------------------------------------------------- out
@@ -368,6 +382,19 @@ class _KeeperThread:
     def take_stack(self) -> str:
         stack, self._stack = self._stack, None
         return stack[1] if stack is not None else ""
+
+
+_LONG_LIVED = ("runserver", "testserver", "jido_host")
+
+
+def short_lived() -> bool:
+    """Whether this process is a management command that ends when its work is done: it leaves the messages of objects that are
+    not its own to others."""
+    if len(sys.argv) < 2:
+        return False
+    program = Path(sys.argv[0])
+    by_django = program.name in ("manage.py", "django-admin") or program.parts[-2:] == ("django", "__main__.py")
+    return by_django and sys.argv[1] not in _LONG_LIVED
 
 
 def _not_set_up() -> Settings:

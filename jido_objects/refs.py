@@ -78,6 +78,10 @@ class Router(Protocol):
 
     def cast(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str: ...
 
+    def send(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str: ...
+
+    async def asend(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str: ...
+
     def peek(self, ref: Ref[Any]) -> dict[str, Any] | None: ...
 
     async def apeek(self, ref: Ref[Any]) -> dict[str, Any] | None: ...
@@ -164,6 +168,26 @@ class Ref(Generic[T]):
     async def acast(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
         """``cast`` for async code: returns the call's id and raises what ``cast`` raises."""
         return _router().cast(self, self._method(method), args, kwargs)
+
+    @overload
+    def send(self, method: Callable[Concatenate[T, P], Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
+    @overload
+    def send(self, method: str, /, *args: Any, **kwargs: Any) -> str: ...
+    def send(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
+        """Send a durable message and return its call id: a call that is made once, whichever process dies.
+
+        Inside ``transaction.atomic()`` it is part of that transaction; inside a turn it leaves with the turn's commit. In a
+        running event loop it raises ``BlockingCall``: use ``asend``. Raises ``MessageTooLarge``, ``InvalidArguments``.
+        """
+        return _router().send(self, self._method(method), args, kwargs)
+
+    @overload
+    async def asend(self, method: Callable[Concatenate[T, P], Any], /, *args: P.args, **kwargs: P.kwargs) -> str: ...
+    @overload
+    async def asend(self, method: str, /, *args: Any, **kwargs: Any) -> str: ...
+    async def asend(self, method: Any, /, *args: Any, **kwargs: Any) -> str:
+        """``send`` for async code."""
+        return await _router().asend(self, self._method(method), args, kwargs)
 
     def get(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Read a declared field, or a ``@query`` with its arguments; blocks as ``call`` does. Never creates the object: one that

@@ -16,11 +16,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from asgiref.sync import sync_to_async
 from django.db import connections, transaction
+from django.db.models.functions import Now
 
 from . import ids, process, remembering, watching
 from .errors import BlockingCall, CallExpired, CallTimeout, MessageTooLarge, ObjectException, StoreUnavailable
 from .host import Host
+from .inbox import check_sendable, send_within, stored
 from .limits import CALL_TIMEOUT, MESSAGE_BYTES
 from .logs import about
 from .methods import Method
@@ -289,6 +292,46 @@ class Router:
         else:
             leave()
         return call.call_id
+
+    def send(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        turn = open_turn()
+        if turn is not None:
+            return send_within(turn, ref, method, args, kwargs)
+        if _get_running_loop() is not None:
+            raise BlockingCall(
+                f"{ref!r}.send({method.name!r}) writes to the database, and this is a running event loop: "
+                f"use `await ref.asend({method.name!r}, …)`."
+            )
+        return self._insert(ref, method, args, kwargs)
+
+    async def asend(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        turn = open_turn()
+        if turn is not None:
+            return send_within(turn, ref, method, args, kwargs)
+        return await sync_to_async(self._insert)(ref, method, args, kwargs)
+
+    def _insert(self, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        from .models import Inbox
+
+        check_sendable(method)
+        encoded = stored(method, args, kwargs)
+        here = process.current()
+        alias = here.settings.DATABASE
+        call_id = ref.options.call_id or ids.generate()
+        user = ref.options.user
+        Inbox.objects.using(alias).create(
+            type=ref.definition.label,
+            key=ref.key,
+            due=Now(),
+            not_before=Now(),
+            method=method.name,
+            args=encoded[0],
+            kwargs=encoded[1],
+            call_id=call_id,
+            user=None if user is None else str(user),
+        )
+        transaction.on_commit(here.nudge, using=alias)
+        return call_id
 
     def _prepare(
         self, here: Runtime, ref: Ref[Any], method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], turn: Turn | None

@@ -75,6 +75,9 @@ class Runtime(Protocol):
 
     def withdraw(self, call: Call) -> None: ...
 
+    def nudge(self) -> None:
+        """A message has been committed: look for it now, from any thread."""
+
     async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T: ...
 
     def ask_blocking(self, question: Callable[[Host], Awaitable[T]], timeout: float) -> T: ...

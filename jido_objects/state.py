@@ -25,6 +25,9 @@ from .tracked import WRAPPERS, Node, TrackedDict, TrackedList, TrackedSet, curre
 
 __all__ = ["Field", "Shape", "State", "TrackedDict", "TrackedList", "TrackedSet", "current_turn", "plain"]
 
+HIDDEN: Final = "$"
+"""Begins the names of fields that are the runtime's own: journaled like all, seen by nobody."""
+
 _read_document: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -180,7 +183,7 @@ class State:
     def plain(self) -> dict[str, Any]:
         """A fresh plain copy of each declared field."""
         values = self.values
-        return {name: plain(values[name]) for name in self.shape}
+        return {name: plain(values[name]) for name in self.shape if not name.startswith(HIDDEN)}
 
     # -------------------------------------------------------------------------------------------- in a turn
 
@@ -235,8 +238,9 @@ class State:
     def initial(self) -> str:
         """The delta of an object's first row: every field, so that no later default of the class can change what exists."""
         values = self.values
-        self._pinned = tuple(self.shape)
-        return to_json([("set", name, field.kind.dump(values[name])) for name, field in self.shape.items()]).decode()
+        # The runtime's own fields have no default that could change: they come with their first content.
+        self._pinned = tuple(name for name in self.shape if not name.startswith(HIDDEN) or values[name])
+        return to_json([("set", name, self.shape[name].kind.dump(values[name])) for name in self._pinned]).decode()
 
     def _changes(self) -> list[Any]:
         ops: list[Any] = []

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from .answers import Answer, Pending, Rejected
+from .answers import Answer, Rejected, inbox_of
 from .errors import ConfigurationError, DeadlineExceeded, OutcomeUnknown, OwnershipLost, StoreError, StoreUnavailable, TurnTimeout
 from .limits import TRANSACTION_ATTEMPTS
 from .logs import about
@@ -135,7 +135,9 @@ class _Transacted:
                 return
             except Again as again:
                 self.activation.state.rollback()
-                self.turn.after, self.turn.made = None, {}
+                # What was noted of its alarms was not written.
+                self.activation.armed.clear()
+                self.turn.again()
                 # Calls that it made have left; they come again under the same ids, and must be looked up.
                 self.call.attempt += 1
                 logger.info("%s was rolled back and runs again: %s", self.call, again, extra=about(self.call))
@@ -190,6 +192,8 @@ class _Transacted:
         """On the transaction's thread, in a context of its own."""
         activation, call = self.activation, self.call
         current_turn.set(self.turn)
+        if call.message is not None:
+            call.message.begin(activation, self.turn)
         if self.on_create is not None:
             self.on_create(activation.instance)
         args, kwargs = call.method.fresh(call.args, call.kwargs) if call.method.mutable else (call.args, call.kwargs)
@@ -220,8 +224,9 @@ class _Transacted:
     async def _commit(self, transaction: Transaction, answer: Answer, entry: Entry) -> None:
         activation, host, call = self.activation, self.host, self.call
         label, key = activation.name
+        pending = activation.pending(entry, answer, self.turn)
         append = Append(label, key, activation.object_id, activation.epoch, activation.head_seq, activation.head_epoch, [entry])
-        pending = Pending(entry, answer)
+        append.inbox = inbox_of([pending], host.clock.monotonic())
         # From here to the outcome it is a row in flight: a drop of the activation neither cancels it nor runs its call again.
         activation.in_flight = [pending]
         task, activation.task = activation.task, None

@@ -12,7 +12,9 @@ from .errors import JidoError, ObjectException, StateError
 from .state import current_turn
 
 if TYPE_CHECKING:
+    from .inbox import Delivery
     from .methods import Method
+    from .stores.messages import InboxChanges, Sent
     from .stores.protocol import Recorded
     from .watching import Watch
 
@@ -39,8 +41,8 @@ class Call:
 
     __slots__ = (
         "again", "args", "attempt", "call_id", "chain", "confirmed", "connection", "deadline", "derived", "digest", "encoded", "followers",
-        "kwargs", "lookup", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "trace", "user",
-        "waiting", "watch",
+        "kwargs", "lookup", "message", "method", "name", "own_id", "recorded", "redone", "reply", "root", "source", "started", "trace",
+        "user", "waiting", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +86,8 @@ class Call:
         self.confirmed = False
         self.started = False
         self.redone = 0
+        self.message: Delivery | None = None
+        """The durable message that it applies."""
         self.followers: list[Reply] | None = None
         self.trace: str | None = None
         """W3C ``traceparent`` of the caller, where calls are traced."""
@@ -154,7 +158,9 @@ class TurnInfo:
 class Turn:
     """The execution of one call. State may change only while its turn is open."""
 
-    __slots__ = ("after", "call", "ended", "made", "method", "now", "readonly", "remaining", "undone")
+    __slots__ = (
+        "after", "alarms", "call", "ended", "inbox", "made", "method", "named", "now", "readonly", "remaining", "sends", "undone",
+    )  # fmt: skip
 
     def __init__(self, call: Call, readonly: bool, now: datetime, remaining: float) -> None:
         self.call = call
@@ -168,6 +174,17 @@ class Turn:
         self.undone = False
         """Whether it has ended without effect: code of it that still runs may let nothing out."""
         self.after: list[Callable[[], None]] | None = None
+        self.alarms: dict[str, float | None] = {}
+        """Alarms it has touched: seconds from its start until each is due, ``None`` for one that is gone."""
+        self.named = 0
+        """How many alarms it has given a name."""
+        self.sends: list[Sent] = []
+        self.inbox: InboxChanges | None = None
+        """What its row does to messages, once it is sealed."""
+
+    def again(self) -> None:
+        """Forget what was left to be done by a run that was rolled back."""
+        self.after, self.made, self.alarms, self.named, self.sends, self.inbox = None, {}, {}, 0, [], None
 
     def info(self) -> TurnInfo:
         call = self.call

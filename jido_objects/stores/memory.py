@@ -6,9 +6,9 @@ then land late, until its lane has been deleted (``memory_server``).
 
 Faults are aimed through one hook, called at named points. For an operation ``append`` they are, in order: ``append:called``
 (nothing sent yet), ``append:sent`` (under way to the server), ``append:executing`` (its locks are taken), ``append:executed``
-(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``, ``end_lane``,
-``append``, ``claim``, ``snapshot``, ``find``, ``load``, ``recall``, ``history``, ``trim``, ``walk``, ``walked``, ``forget``;
-and there is ``connect``.
+(in effect, the reply under way). The operations: ``begin_term``, ``renew``, ``alive``, ``bury``, ``terms``, ``begin_lane``,
+``end_lane``, ``append``, ``claim``, ``snapshot``, ``take``, ``revise``, ``overdue``, ``find``, ``load``, ``recall``,
+``history``, ``trim``, ``walk``, ``walked``, ``forget``; and there is ``connect``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from ..errors import OutcomeUnknown, StoreUnavailable
 from .memory_server import MemoryServer, Transaction
+from .messages import Overdue, Revised, Taken
 from .protocol import (
     Append,
     Appended,
@@ -42,7 +43,7 @@ __all__ = ["Faults", "MemoryLink", "MemoryServer", "MemoryStore"]
 
 T = TypeVar("T")
 
-_HARMLESS = frozenset({"terms", "alive", "begin_lane", "end_lane", "find", "load", "recall", "history", "walk"})
+_HARMLESS = frozenset({"terms", "alive", "overdue", "begin_lane", "end_lane", "find", "load", "recall", "history", "walk"})
 """Operations that change nothing a caller can see: a lost reply is no unknown outcome."""
 
 
@@ -87,6 +88,7 @@ class MemoryStore:
         self.server = server or MemoryServer()
         self.faults = faults or Faults()
         self.name = name
+        self.skew = 0.0
         self._link: MemoryLink | None = None
 
     async def connect(self, name: str) -> MemoryLink:
@@ -188,6 +190,11 @@ class MemoryStore:
         await writer.begin()
         return writer
 
+    # ---------------------------------------------------------------- messages
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        return await self._call("overdue", lambda t: self.server.overdue(t, term, adopt=adopt, skew=self.skew))
+
     # ---------------------------------------------------------------- objects
 
     async def find(self, names: Sequence[tuple[str, str]]) -> list[Found | None]:
@@ -252,7 +259,13 @@ class MemoryWriter:
             raise
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
-        return await self._execute("append", lambda t, lane: self._server.append(t, lane, batch))
+        return await self._execute("append", lambda t, lane: self._server.append(t, lane, batch, self._store.skew))
+
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        return await self._execute("take", lambda t, lane: self._server.take(t, lane, limit, adopt=adopt, skew=self._store.skew))
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        await self._execute("revise", lambda t, lane: self._server.revise(t, lane, revised, self._store.skew))
 
     async def claim(self, claims: Sequence[Claim]) -> list[int | None]:
         return await self._execute("claim", lambda t, lane: self._server.claim(t, lane, claims))

@@ -16,7 +16,7 @@ import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from uuid import UUID
@@ -25,6 +25,8 @@ from ..clock import Clock, SystemClock
 from ..errors import StoreError, StoreUnavailable, Unacceptable
 from ..limits import RETENTION_ROWS
 from . import memory_windows
+from .memory_messages import Messages, Mine
+from .messages import Overdue, Revised, Taken
 from .protocol import (
     FORGOTTEN,
     Append,
@@ -135,6 +137,7 @@ class _Object:
     owner: UUID | None
     epoch: int
     destroyed: bool = False
+    paused: bool = False
     journal: dict[int, tuple[int, Entry]] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
@@ -160,6 +163,7 @@ class MemoryServer:
         self.names: dict[tuple[str, str], _Object] = {}
         self.walks: dict[float, tuple[str, datetime]] = {}
         self.retention_rows = RETENTION_ROWS
+        self.messages = Messages()
         self._ids = itertools.count(1)
         self.trim = partial(memory_windows.trim, self)
         self.walk = partial(memory_windows.walk, self)
@@ -263,12 +267,14 @@ class MemoryServer:
 
     # ---------------------------------------------------------------- writes through a lane
 
-    async def append(self, transaction: Transaction, lane: UUID, batch: Sequence[Append]) -> list[Appended]:
+    async def append(self, transaction: Transaction, lane: UUID, batch: Sequence[Append], skew: float = 0.0) -> list[Appended]:
         term = await self._hold(transaction, lane)
         with self.mutex:
-            return [_unacceptable(append) or self._append(term, append) for append in batch]
+            return [_unacceptable(append) or self._append(term, append, skew) for append in batch]
 
-    def _append(self, term: UUID, append: Append) -> int | None:
+    def _append(self, term: UUID, append: Append, skew: float = 0.0) -> int | None:
+        if append.inbox is not None and self.messages.missing(append.inbox):
+            return None
         if append.object_id is None:
             if (append.type, append.key) in self.names:
                 return None
@@ -288,7 +294,45 @@ class MemoryServer:
             row.calls.setdefault(entry.call_id, entry.seq)
         if append.destroyed is not None:
             row.destroyed = append.destroyed
+        if append.inbox is not None:
+            now = self.clock.monotonic() + skew
+            self.messages.change((append.type, append.key), row.id, append.inbox, now, self.clock.now() + timedelta(seconds=skew))
         return row.id
+
+    # ---------------------------------------------------------------- messages
+
+    async def take(self, transaction: Transaction, lane: UUID, limit: int, *, adopt: bool, skew: float) -> list[Taken]:
+        term = await self._hold(transaction, lane)
+        with self.mutex:
+            return self.messages.take(term, limit, self.clock.monotonic() + skew, self.terms.__contains__, self._mine(term, adopt))
+
+    async def revise(self, transaction: Transaction, lane: UUID, revised: Sequence[Revised], skew: float) -> None:
+        term = await self._hold(transaction, lane)
+        with self.mutex:
+            self.messages.revise(term, revised, self.clock.monotonic() + skew)
+
+    async def overdue(self, transaction: Transaction, term: UUID | None, *, adopt: bool, skew: float) -> Overdue:
+        await transaction.executing()
+        with self.mutex:
+            now = self.clock.monotonic() + skew
+            return self.messages.overdue(term, now, self.terms.__contains__, self._mine(term, adopt), self._others(term, adopt))
+
+    def _mine(self, term: UUID | None, adopt: bool) -> Mine:
+        def mine(type_: str, key: str) -> bool:
+            row = self.names.get((type_, key))
+            owner = row.owner if row is not None else None
+            if row is not None and row.paused:
+                return False
+            return (owner == term and owner is not None) or (adopt and owner not in self.terms)
+
+        return mine
+
+    def _others(self, term: UUID | None, adopt: bool) -> Mine:
+        def others(type_: str, key: str) -> bool:
+            row = self.names.get((type_, key))
+            return adopt and row is not None and row.owner in self.terms and row.owner != term
+
+        return others
 
     async def claim(self, transaction: Transaction, lane: UUID, claims: Sequence[Claim]) -> list[int | None]:
         term = await self._hold(transaction, lane)

@@ -20,8 +20,9 @@ from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, ReadOnlyDatabase, StoreError, StoreUnavailable, UnsupportedDatabase
 from ..logs import about
-from . import arrays, statements
+from . import arrays, message_statements, postgresql_messages, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement, connect
+from .messages import Overdue
 from .postgresql_append import NAMED, named
 from .postgresql_windows import PostgresWindows
 from .postgresql_writer import PostgresWriter
@@ -78,6 +79,7 @@ class PostgresStore(PostgresWindows):
     def __init__(self, parameters: Mapping[str, Any], *, alias: str = "default", role: str | None = None, timeout: float = 10.0) -> None:
         self.name = alias
         self.timeout = timeout
+        self.skew = 0.0
         self._parameters = {
             **bounded(timeout),
             **{name: value for name, value in parameters.items() if name not in _OURS},
@@ -255,6 +257,12 @@ class PostgresStore(PostgresWindows):
         writer = PostgresWriter(self, term)
         await writer.begin()
         return writer
+
+    # ---------------------------------------------------------------- messages
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        parameters = [None if term is None else term.hex.encode(), str(self.skew).encode(), b"t" if adopt else b"f"]
+        return postgresql_messages.overdue(await self._execute(message_statements.OVERDUE, parameters))
 
     # ---------------------------------------------------------------- objects
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from . import arrays, statements
+from . import arrays, message_statements, postgresql_messages, statements
 from .link import Statement
 from .protocol import FORMAT, Append, Appended, Entry
 
 __all__ = ["NAMED", "Prepared", "Result", "ended", "named", "outcomes", "prepare", "still_there"]
 
 FORMAT_VALUE = str(FORMAT).encode()
+_PLACED = (statements.APPEND_AND_CREATE, message_statements.APPEND_WITH_MESSAGES)
+"""Statements whose result says the place of each object that was written."""
 NAMED = ":orm"
 """Ends the ``application_name`` of a lane that shares its connection with the ORM."""
 
@@ -46,9 +48,12 @@ def named(term: str, lane: str) -> str:
     return f"jido:{term}:{lane[:16]}"
 
 
-def prepare(lane: bytes, batch: Sequence[Append]) -> Prepared:
-    """The statement that appends a batch under the lane's lock. Raises ``ValueError`` for what PostgreSQL cannot hold."""
+def prepare(lane: bytes, batch: Sequence[Append], skew: float = 0.0) -> Prepared:
+    """The statement that appends a batch under the lane's lock; ``skew`` is the store's. Raises ``ValueError`` for what
+    PostgreSQL cannot hold."""
     rows = sum(len(append.entries) for append in batch)
+    if any(append.inbox is not None for append in batch):
+        return Prepared(message_statements.APPEND_WITH_MESSAGES, _with_messages(lane, batch, skew), rows)
     if any(append.object_id is None or append.destroyed is not None for append in batch):
         return Prepared(statements.APPEND_AND_CREATE, _create(lane, batch), rows)
     if len(batch) == 1 and rows == 1 and batch[0].head_seq > 0:
@@ -58,7 +63,7 @@ def prepare(lane: bytes, batch: Sequence[Append]) -> Prepared:
 
 def outcomes(batch: Sequence[Append], prepared: Prepared, result: Result) -> list[Appended] | None:
     """What became of each object; ``None`` where fewer rows were written than asked, and ``still_there`` must tell which."""
-    if prepared.statement is statements.APPEND_AND_CREATE:
+    if prepared.statement in _PLACED:
         made: list[Appended] = [None] * len(batch)
         for row in range(result.ntuples):
             place = int(result.get_value(row, 0) or 0)
@@ -70,7 +75,7 @@ def outcomes(batch: Sequence[Append], prepared: Prepared, result: Result) -> lis
 
 def ended(prepared: Prepared, result: Result) -> bool:
     """Whether the result itself says that the lane is gone. It says nothing where ``outcomes`` is ``None``."""
-    return prepared.statement is statements.APPEND_AND_CREATE and not result.ntuples
+    return prepared.statement in _PLACED and not result.ntuples
 
 
 def still_there(lane: bytes, batch: Sequence[Append]) -> list[bytes | None]:
@@ -116,11 +121,17 @@ def _one(lane: bytes, append: Append) -> list[bytes | None]:
 
 
 def _create(lane: bytes, batch: Sequence[Append]) -> list[bytes | None]:
+    return [lane, FORMAT_VALUE, *_places(batch), *_placed_rows(batch)]
+
+
+def _with_messages(lane: bytes, batch: Sequence[Append], skew: float) -> list[bytes | None]:
+    return [lane, FORMAT_VALUE, str(skew).encode(), *_places(batch), *postgresql_messages.changes(batch), *_placed_rows(batch)]
+
+
+def _places(batch: Sequence[Append]) -> list[bytes]:
     heads = [(place, append) for place, append in enumerate(batch) if append.object_id is not None]
     wanted = [(place, append) for place, append in enumerate(batch) if append.object_id is None]
     return [
-        lane,
-        FORMAT_VALUE,
         arrays.plain([place for place, _ in heads]),
         arrays.plain([append.object_id for _, append in heads]),
         arrays.plain([append.head_seq for _, append in heads]),
@@ -131,9 +142,11 @@ def _create(lane: bytes, batch: Sequence[Append]) -> list[bytes | None]:
         arrays.texts([append.key for _, append in wanted]),
         arrays.plain([append.epoch for _, append in wanted]),
         arrays.plain([bool(append.destroyed) for _, append in wanted]),
-        arrays.plain([place for place, append in enumerate(batch) for _ in append.entries]),
-        *_rows(batch),
     ]
+
+
+def _placed_rows(batch: Sequence[Append]) -> list[bytes]:
+    return [arrays.plain([place for place, append in enumerate(batch) for _ in append.entries]), *_rows(batch)]
 
 
 def _text(value: str | None) -> bytes | None:

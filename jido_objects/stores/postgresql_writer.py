@@ -11,8 +11,9 @@ from psycopg.pq.abc import PGresult
 
 from ..errors import OutcomeUnknown, StoreError, StoreUnavailable, Unacceptable
 from ..limits import RETENTION_ROWS
-from . import arrays, statements
+from . import arrays, message_statements, postgresql_messages, statements
 from .link import ConnectionLost, Link, NotSent, ServerError, Statement
+from .messages import Revised, Taken
 from .postgresql_append import FORMAT_VALUE, ended, named, outcomes, prepare, still_there
 from .protocol import Append, Appended, Claim, Snapshot, TermEnded
 from .sqlstates import Duplicate, refusal
@@ -166,7 +167,7 @@ class PostgresWriter:
         return outcomes
 
     async def _append(self, batch: Sequence[Append]) -> list[Appended]:
-        prepared = prepare(self._lane, batch)
+        prepared = prepare(self._lane, batch, self._store.skew)
         result = await self._execute("a batch", prepared.statement, prepared.parameters)
         if ended(prepared, result):
             raise TermEnded(self._term)
@@ -213,6 +214,22 @@ class PostgresWriter:
         # In one order everywhere: two claimers of the same objects must not lock them crosswise.
         ordered = sorted(claims, key=lambda claim: claim.object_id)
         return [self._lane, arrays.plain([claim.object_id for claim in ordered]), arrays.plain([claim.epoch for claim in ordered])]
+
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        parameters = [self._lane, self._skew, b"%d" % limit, b"t" if adopt else b"f"]
+        taken = postgresql_messages.taken(await self._execute("taking messages", message_statements.TAKE, parameters))
+        if taken is None:
+            raise TermEnded(self._term)
+        return taken
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        parameters = [self._lane, self._skew, *postgresql_messages.revisions(revised)]
+        if not (await self._execute("revising messages", message_statements.REVISE, parameters)).ntuples:
+            raise TermEnded(self._term)
+
+    @property
+    def _skew(self) -> bytes:
+        return str(self._store.skew).encode()
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         parameters = [

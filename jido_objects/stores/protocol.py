@@ -22,6 +22,7 @@ from uuid import UUID
 
 from .. import limits
 from ..errors import Unacceptable
+from .messages import InboxChanges, Overdue, Revised, Taken
 
 FORMAT = 1
 """Format of a journal row and of a snapshot, written into each."""
@@ -128,6 +129,8 @@ class Append:
     destroyed: bool | None = None
     """New value of the object row's flag, set with these rows: true when they end with a DESTROY, false when they are the
     first after one. ``None`` leaves it, which is all that the hot path ever does."""
+    inbox: InboxChanges | None = None
+    """What these rows do to messages."""
 
 
 Appended = int | Unacceptable | None
@@ -277,6 +280,14 @@ class Writer(Protocol):
         taken (not when no such row is committed). Of an object stay: the last two, one at or before its oldest row, and the
         first of each eighth of its window, in time and in rows; so its oldest row can be any of these at times to come."""
 
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        """Take due messages, in the order in which they are to be applied: those of objects that the term owns and, with
+        ``adopt``, of objects that no unburied term owns. None of paused objects, none in a paused deployment. A message whose
+        sender has an earlier one for the same object waits until that one is gone, dead, or taken in the same call."""
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        """Say what becomes of messages that were taken and not applied; without effect on those that are no longer the term's."""
+
     async def settle(self) -> None:
         """Make sure that nothing sent before can still land, then be ready again. May be repeated: raises
         ``StoreUnavailable`` or ``OutcomeUnknown`` while it cannot know, ``TermEnded`` when it knows that nothing will."""
@@ -322,6 +333,13 @@ class Store(Protocol):
 
     async def writer(self, term: UUID) -> Writer:
         """A new writer of the term; raises ``TermEnded`` if it has been buried."""
+
+    # messages
+    skew: float
+    """Seconds that are added to the store's clock wherever it decides which messages are due; not zero in tests only."""
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        """Whether ``take`` would find something for the term, else when to ask again. Changes nothing; costs what is due."""
 
     # objects
     async def find(self, names: Sequence[tuple[str, str]]) -> list[Found | None]:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from ..errors import OutcomeUnknown, StoreUnavailable, UnsupportedDatabase
-from . import oslock
+from . import oslock, sqlite_messages
+from .messages import Overdue
 from .protocol import (
     FORGOTTEN,
     Entry,
@@ -50,6 +51,8 @@ _TABLES = (
     "SELECT object_id, seq, epoch, at, version, format, document FROM jido_snapshot LIMIT 0",
     "SELECT object_id, call_id, seq, kind, method, digest, result, at FROM jido_call LIMIT 0",
     "SELECT milliseconds, call_id, at FROM jido_walk LIMIT 0",
+    "SELECT id, taker, not_before FROM jido_inbox LIMIT 0",
+    "SELECT paused FROM jido_deployment LIMIT 0",
 )
 
 
@@ -67,6 +70,7 @@ class SqliteStore(SqliteWindows):
     ) -> None:
         super().__init__()
         self.name = alias
+        self.skew = 0.0
         self._parameters = {"timeout": timeout, **parameters, "isolation_level": None, "check_same_thread": False, "detect_types": 0}
         self._commands = [command for command in commands if command.strip()]
         self._worker: Worker | None = None
@@ -191,7 +195,12 @@ class SqliteStore(SqliteWindows):
     async def writer(self, term: UUID) -> SqliteWriter:
         if not await self.renew(term, 0):
             raise TermEnded(term)
-        return SqliteWriter(self.worker("writer"), self.name, term)
+        return SqliteWriter(self.worker("writer"), self.name, term, lambda: self.skew)
+
+    # ---------------------------------------------------------------- messages
+
+    async def overdue(self, term: UUID | None, *, adopt: bool = True) -> Overdue:
+        return await self._read(lambda connection: sqlite_messages.overdue(connection, term, adopt=adopt, skew=self.skew))
 
     async def end_lane(self, term: UUID, lane: UUID) -> None:
         # The lane's thread has returned from its COMMIT. Another commit makes the outcome of that one final: it overwrites

@@ -9,6 +9,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from ..errors import OutcomeUnknown, StoreUnavailable, Unacceptable
+from . import sqlite_messages
+from .messages import Revised, Taken
 from .protocol import FORMAT, Append, Appended, Claim, Entry, Snapshot, TermEnded
 from .sqlite_connection import refusals, stamp, transaction
 from .sqlite_windows import thin
@@ -29,7 +31,8 @@ DUPLICATE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNI
 class SqliteWriter:
     """A connection in its own thread; implements ``Writer``."""
 
-    def __init__(self, worker: Worker, alias: str, term: UUID) -> None:
+    def __init__(self, worker: Worker, alias: str, term: UUID, skew: Callable[[], float]) -> None:
+        self._skew = skew
         self._worker = worker
         self._alias = alias
         self._term = term
@@ -68,8 +71,11 @@ class SqliteWriter:
             raise
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        def rows(connection: sqlite3.Connection) -> list[Appended]:
+            return [append_rows(connection, self._term, append, self._skew()) for append in batch]
+
         try:
-            return await self._execute("a batch", lambda connection: [append_rows(connection, self._term, append) for append in batch])
+            return await self._execute("a batch", rows)
         except (Unacceptable, *UNSTORABLE):
             # One object's rows cannot be stored: take them one by one, still in one transaction.
             return await self._execute("a batch", lambda connection: [self._append_alone(connection, append) for append in batch])
@@ -77,7 +83,7 @@ class SqliteWriter:
     def _append_alone(self, connection: sqlite3.Connection, append: Append) -> Appended:
         connection.execute("SAVEPOINT one")
         try:
-            outcome: Appended = append_rows(connection, self._term, append)
+            outcome: Appended = append_rows(connection, self._term, append, self._skew())
         except UNSTORABLE as error:
             connection.execute("ROLLBACK TO one")
             outcome = None if getattr(error, "sqlite_errorcode", None) in DUPLICATE else Unacceptable(str(error))
@@ -95,6 +101,17 @@ class SqliteWriter:
 
         return await self._execute("a claim", claim)
 
+    async def take(self, limit: int, *, adopt: bool = True) -> list[Taken]:
+        return await self._execute(
+            "taking messages",
+            lambda connection: sqlite_messages.take(connection, self._term, limit, adopt=adopt, skew=self._skew()),
+        )
+
+    async def revise(self, revised: Sequence[Revised]) -> None:
+        await self._execute(
+            "revising messages", lambda connection: sqlite_messages.revise(connection, self._term, revised, self._skew())
+        )
+
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         return await self._execute("a snapshot", lambda connection: [_snapshot(connection, snapshot) for snapshot in snapshots])
 
@@ -105,9 +122,11 @@ def fence(connection: sqlite3.Connection, term: UUID) -> None:
         raise TermEnded(term)
 
 
-def append_rows(connection: sqlite3.Connection, term: UUID, append: Append) -> int | None:
-    """Append the rows of one object in the open transaction; ``None`` where the belt refuses them."""
+def append_rows(connection: sqlite3.Connection, term: UUID, append: Append, skew: float = 0.0) -> int | None:
+    """Append the rows of one object in the open transaction; ``None`` where the belt refuses them. ``skew`` is the store's."""
     object_id = append.object_id
+    if append.inbox is not None and sqlite_messages.missing(connection, append.inbox):
+        return None
     if object_id is None:
         values = (append.type, append.key, term.hex, append.epoch, bool(append.destroyed))
         made = connection.execute(_CREATE, values).fetchone()
@@ -124,6 +143,8 @@ def append_rows(connection: sqlite3.Connection, term: UUID, append: Append) -> i
         if append.destroyed is not None:
             connection.execute("UPDATE jido_object SET destroyed = ? WHERE id = ?", (append.destroyed, object_id))
     connection.executemany(_INSERT, [_row(object_id, append.epoch, entry) for entry in append.entries])
+    if append.inbox is not None:
+        sqlite_messages.change(connection, (append.type, append.key), object_id, append.inbox, skew)
     return object_id
 
 

@@ -1,4 +1,4 @@
-"""The SQL of the PostgreSQL store. Every fenced write begins with ``_LANE``.
+"""The SQL of the PostgreSQL store. Every fenced write begins with ``LANE``.
 
 The lane's row is locked against deletion until the statement commits: a burial waits for it, and after a burial the row is
 gone and nothing is selected ``FROM lane``. The lock conflicts with the deletion only, so lanes never wait for each other.
@@ -13,55 +13,58 @@ from __future__ import annotations
 
 from .link import Statement
 
-_LANE = "WITH lane AS (SELECT id, term FROM jido_lane WHERE id = $1::uuid FOR KEY SHARE)"
+LANE = "WITH lane AS (SELECT id, term FROM jido_lane WHERE id = $1::uuid FOR KEY SHARE)"
 
-_COLUMNS = "epoch, digest, at, version, kind, own_id, call_id, method, user_id, delta, result, extra"
-_VALUES = "r.epoch, r.digest, r.at, r.version, r.kind, r.own_id, r.call_id, r.method, r.user_id, r.delta, r.result, r.extra"
-_TYPES = ("bigint", "bigint", "timestamptz", "int", "smallint", "boolean", "text", "text", "text", "text", "text", "text")
+COLUMNS = "epoch, digest, at, version, kind, own_id, call_id, method, user_id, delta, result, extra"
+VALUES = "r.epoch, r.digest, r.at, r.version, r.kind, r.own_id, r.call_id, r.method, r.user_id, r.delta, r.result, r.extra"
+TYPES = ("bigint", "bigint", "timestamptz", "int", "smallint", "boolean", "text", "text", "text", "text", "text", "text")
+
+APPEND_ROWS = ("bigint", "bigint", *TYPES)
+"""Types of the columns that say where a row belongs, and of ``COLUMNS``."""
 
 
-def _arrays(first: int, *types: str) -> str:
+def arrays(first: int, *types: str) -> str:
     return ", ".join(f"${first + n}::{name}[]" for n, name in enumerate(types))
 
 
 # The epoch of an object's head row, for the belt; at seq 0 the claimed object row is the head.
-_HEAD = """CASE WHEN h.seq > 0
+HEAD = """CASE WHEN h.seq > 0
     THEN (SELECT j.epoch FROM jido_journal j WHERE j.object_id = h.object_id AND j.seq = h.seq)
     ELSE (SELECT o.epoch FROM jido_object o WHERE o.id = h.object_id) END"""
 
 # One row of one object, the lone caller's commit. $1 lane, $2 format, $3 object, $4 seq of the head, $5 its epoch, $6.. the row
-APPEND_ONE = Statement(f"""{_LANE}
-INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
-SELECT $3::bigint, {", ".join(f"${6 + n}::{name}" for n, name in enumerate(("bigint", *_TYPES)))}, $2::smallint
+APPEND_ONE = Statement(f"""{LANE}
+INSERT INTO jido_journal (object_id, seq, {COLUMNS}, format)
+SELECT $3::bigint, {", ".join(f"${6 + n}::{name}" for n, name in enumerate(("bigint", *TYPES)))}, $2::smallint
 FROM lane WHERE $5::bigint = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = $3::bigint AND j.seq = $4::bigint)""")
 
 # $1 lane, $2 format, $3.. heads (object, seq, epoch), $6.. rows (object, seq, …)
-APPEND = Statement(f"""{_LANE}, heads AS MATERIALIZED (
-    SELECT h.object_id FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE h.epoch = {_HEAD})
-INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
-SELECT r.object_id, r.seq, {_VALUES}, $2::smallint
-FROM unnest({_arrays(6, "bigint", "bigint", *_TYPES)}) AS r (object_id, seq, {_COLUMNS})
+APPEND = Statement(f"""{LANE}, heads AS MATERIALIZED (
+    SELECT h.object_id FROM lane, unnest({arrays(3, "bigint", "bigint", "bigint")}) AS h (object_id, seq, epoch) WHERE h.epoch = {HEAD})
+INSERT INTO jido_journal (object_id, seq, {COLUMNS}, format)
+SELECT r.object_id, r.seq, {VALUES}, $2::smallint
+FROM unnest({arrays(6, "bigint", "bigint", *TYPES)}) AS r (object_id, seq, {COLUMNS})
 WHERE (r.object_id IN (SELECT object_id FROM heads)) IS TRUE""")
 
 # Which of these rows are there, and whether the lane is: what became of a batch that wrote less than was asked.
 WRITTEN = Statement(f"""
-SELECT w.place FROM unnest({_arrays(2, "bigint", "bigint", "bigint")}) WITH ORDINALITY AS w (object_id, seq, epoch, place)
+SELECT w.place FROM unnest({arrays(2, "bigint", "bigint", "bigint")}) WITH ORDINALITY AS w (object_id, seq, epoch, place)
 WHERE w.epoch = (SELECT j.epoch FROM jido_journal j WHERE j.object_id = w.object_id AND j.seq = w.seq)
 UNION ALL SELECT 0 FROM jido_lane WHERE id = $1::uuid""")
 
 # A batch in which objects are created, or change their ``destroyed`` flag. Rows find their object by its place in the batch.
 # $1 lane, $2 format, $3.. heads (place, object, seq, epoch, destroyed), $8.. creations (place, type, key, epoch, destroyed),
 # $13.. rows (place, seq, …)
-APPEND_AND_CREATE = Statement(f"""{_LANE}, heads AS MATERIALIZED (
+APPEND_AND_CREATE = Statement(f"""{LANE}, heads AS MATERIALIZED (
     SELECT h.place, h.object_id, h.destroyed
-    FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "bigint", "boolean")}) AS h (place, object_id, seq, epoch, destroyed)
-    WHERE h.epoch = {_HEAD}),
+    FROM lane, unnest({arrays(3, "bigint", "bigint", "bigint", "bigint", "boolean")}) AS h (place, object_id, seq, epoch, destroyed)
+    WHERE h.epoch = {HEAD}),
 flagged AS (
     UPDATE jido_object o SET destroyed = h.destroyed FROM heads h
     WHERE o.id = ANY ($4::bigint[]) AND o.id = h.object_id AND h.destroyed IS NOT NULL),
 wanted AS MATERIALIZED (
     SELECT c.*, lane.term
-    FROM lane, unnest({_arrays(8, "bigint", "text", "text", "bigint", "boolean")}) AS c (place, type, key, epoch, destroyed)),
+    FROM lane, unnest({arrays(8, "bigint", "text", "text", "bigint", "boolean")}) AS c (place, type, key, epoch, destroyed)),
 made AS (
     INSERT INTO jido_object (type, key, owner, epoch, destroyed) SELECT type, key, term, epoch, destroyed FROM wanted
     ON CONFLICT (type, key) DO NOTHING RETURNING id, type, key),
@@ -69,14 +72,14 @@ placed AS MATERIALIZED (
     SELECT place, object_id FROM heads
     UNION ALL SELECT w.place, m.id FROM wanted w JOIN made m ON m.type = w.type AND m.key = w.key),
 written AS (
-    INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
-    SELECT placed.object_id, r.seq, {_VALUES}, $2::smallint
-    FROM placed JOIN unnest({_arrays(13, "bigint", "bigint", *_TYPES)}) AS r (place, seq, {_COLUMNS}) ON r.place = placed.place)
+    INSERT INTO jido_journal (object_id, seq, {COLUMNS}, format)
+    SELECT placed.object_id, r.seq, {VALUES}, $2::smallint
+    FROM placed JOIN unnest({arrays(13, "bigint", "bigint", *TYPES)}) AS r (place, seq, {COLUMNS}) ON r.place = placed.place)
 SELECT place, object_id FROM placed UNION ALL SELECT -1, 0 FROM lane""")
 
-CLAIM = Statement(f"""{_LANE}, taken AS (
+CLAIM = Statement(f"""{LANE}, taken AS (
     UPDATE jido_object o SET owner = lane.term, epoch = o.epoch + 1
-    FROM lane, unnest({_arrays(2, "bigint", "bigint")}) AS c (id, epoch)
+    FROM lane, unnest({arrays(2, "bigint", "bigint")}) AS c (id, epoch)
     WHERE o.id = ANY ($2::bigint[]) AND o.id = c.id AND o.epoch = c.epoch
         AND (o.owner IS NULL OR o.owner = lane.term OR NOT EXISTS (SELECT FROM jido_term t WHERE t.id = o.owner))
     RETURNING o.id)
@@ -85,17 +88,17 @@ SELECT id FROM taken UNION ALL SELECT -1 FROM lane""")
 # A term's new activation of what it owns already: only the epoch changes, so the commit need not wait for the disk. Ownership
 # itself is durable, so nobody else can have claimed in between. The log is flushed in order, so a row written under the new
 # epoch takes it along; and after a crash of the server the writer claims again what may have been forgotten.
-CLAIM_AGAIN = Statement(f"""{_LANE}, quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) FROM lane), taken AS (
+CLAIM_AGAIN = Statement(f"""{LANE}, quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) FROM lane), taken AS (
     UPDATE jido_object o SET epoch = o.epoch + 1
-    FROM lane, quick, unnest({_arrays(2, "bigint", "bigint")}) AS c (id, epoch)
+    FROM lane, quick, unnest({arrays(2, "bigint", "bigint")}) AS c (id, epoch)
     WHERE o.id = ANY ($2::bigint[]) AND o.id = c.id AND o.epoch = c.epoch AND o.owner = lane.term
     RETURNING o.id)
 SELECT id FROM taken UNION ALL SELECT -1 FROM lane""")
 
 # Deletions see the table as it was before the insert: what is kept of it is the newest older one, the base of history, and the
 # first of each share of its window, in time ($8) and in rows ($9).
-SNAPSHOT = Statement(f"""{_LANE}, given AS MATERIALIZED (
-    SELECT s.* FROM lane, unnest({_arrays(3, "bigint", "bigint", "bigint", "int", "text", "float8")})
+SNAPSHOT = Statement(f"""{LANE}, given AS MATERIALIZED (
+    SELECT s.* FROM lane, unnest({arrays(3, "bigint", "bigint", "bigint", "int", "text", "float8")})
         AS s (object_id, seq, epoch, version, document, share)),
 taken AS (
     INSERT INTO jido_snapshot (object_id, seq, epoch, version, document, format)
@@ -154,7 +157,7 @@ END_LANES = "SET LOCAL lock_timeout = '{lock}ms'; DELETE FROM jido_lane WHERE id
 FIND = Statement(f"""SELECT n.place, o.id, o.epoch, o.destroyed,
     coalesce((SELECT j.version FROM jido_journal j WHERE j.object_id = o.id ORDER BY j.seq DESC LIMIT 1), 0),
     o.owner, t.id IS NOT NULL, {_LEASE_LEFT}, {_TERM}
-FROM unnest({_arrays(1, "text", "text")}) WITH ORDINALITY AS n (type, key, place)
+FROM unnest({arrays(1, "text", "text")}) WITH ORDINALITY AS n (type, key, place)
 CROSS JOIN LATERAL (SELECT * FROM jido_object o WHERE o.type = n.type AND o.key = n.key OFFSET 0) o
 LEFT JOIN jido_term t ON t.id = o.owner""")
 
@@ -175,7 +178,7 @@ ORDER BY 1, 2, 3""")
 # Planned each time: with no statistics at all the table's size still tells that both columns of the index are wanted. One
 # statement, so that what is being trimmed is seen in the one place or the other. Last the object's horizon.
 RECALL = Statement(
-    f"""WITH c AS MATERIALIZED (SELECT * FROM unnest({_arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place))
+    f"""WITH c AS MATERIALIZED (SELECT * FROM unnest({arrays(1, "bigint", "text")}) WITH ORDINALITY AS c (object_id, call_id, place))
 SELECT c.place, 1, j.seq, j.kind, j.method, j.digest, j.result, j.at FROM c
 CROSS JOIN LATERAL (SELECT * FROM jido_journal j WHERE j.object_id = c.object_id AND j.call_id = c.call_id OFFSET 0) j
 UNION ALL SELECT c.place, 1, r.seq, r.kind, r.method, r.digest, r.result, r.at FROM c
@@ -186,7 +189,7 @@ ORDER BY 1, 2, 3""",
     prepare=False,
 )
 
-HISTORY = Statement(f"""SELECT seq, {_COLUMNS} FROM jido_journal WHERE object_id = $1::bigint AND seq > $2::bigint
+HISTORY = Statement(f"""SELECT seq, {COLUMNS} FROM jido_journal WHERE object_id = $1::bigint AND seq > $2::bigint
 ORDER BY seq LIMIT $3::int""")
 
 # ---------------------------------------------------------------- what a connection is, and what it is connected to
@@ -198,7 +201,8 @@ PROBE = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only'):
 TABLES = f"""SELECT id, type, key, owner, epoch, destroyed, horizon FROM jido_object LIMIT 0;
 SELECT id, started, lease_until, lease_seconds, {_TERM} FROM jido_term LIMIT 0;
 SELECT id, term FROM jido_lane LIMIT 0;
-SELECT object_id, seq, {_COLUMNS}, format FROM jido_journal LIMIT 0;
+SELECT object_id, seq, {COLUMNS}, format FROM jido_journal LIMIT 0;
 SELECT object_id, seq, epoch, at, version, format, document FROM jido_snapshot LIMIT 0;
 SELECT object_id, call_id, seq, kind, method, digest, result, at FROM jido_call LIMIT 0;
-SELECT milliseconds, call_id, at FROM jido_walk LIMIT 0"""
+SELECT milliseconds, call_id, at FROM jido_walk LIMIT 0;
+SELECT id, taker, not_before FROM jido_inbox LIMIT 0; SELECT paused FROM jido_deployment LIMIT 0"""

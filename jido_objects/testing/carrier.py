@@ -61,6 +61,9 @@ class Carrier:
     def withdraw(self, call: Call) -> None:
         self._give(lambda process: process.withdraw(call), lambda error: None)
 
+    def nudge(self) -> None:
+        self._give(lambda process: process.nudge(), lambda error: None)
+
     async def ask(self, question: Callable[[Host], Awaitable[T]]) -> T:
         begun: asyncio.Future[Future[T]] = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()

@@ -260,3 +260,71 @@ class Only(DurableObject):
 
     class Meta:
         key = ()
+
+
+class Refused(ObjectException):
+    """Refused {0}."""
+
+
+class Clockwork(DurableObject):
+    """Sets alarms, and writes down what came."""
+
+    rang: list[str] = []
+    attempts: int = 0
+    fails: int = 0
+
+    def set(self, name: str | None = None, after: float | None = None, what: str = "x", every: float | None = None) -> str:
+        return self.schedule("ring", after=after, every=every, args=[what], name=name)
+
+    def ring(self, what: str) -> int:
+        self.rang.append(what)
+        return len(self.rang)
+
+    def set_and_fail(self, name: str) -> None:
+        self.schedule("ring", after=0, args=["never"], name=name)
+        raise ValueError("rolled back")
+
+    def drop(self, name: str) -> bool:
+        return self.unschedule(name)
+
+    def set_failing(self, name: str = "f", what: str = "fail") -> None:
+        self.schedule(what, after=0, name=name)
+
+    def fail(self) -> None:
+        self.rang.append("not kept")
+        if not self.calm:
+            raise ValueError("still angry")
+
+    calm: bool = False
+
+    def calm_down(self) -> None:
+        self.calm = True
+
+    def refuse(self, n: int) -> None:
+        raise Refused(n)
+
+    def again(self, left: int) -> None:
+        self.rang.append(f"again {left}")
+        if left:
+            self.schedule("again", after=0, args=[left - 1], name="again")
+
+    @query
+    def pending(self) -> list[tuple[str, str]]:
+        return [(alarm.name, alarm.method) for alarm in self.alarms()]
+
+    @query
+    def due_in(self) -> list[float]:
+        return [(alarm.due - self.now()).total_seconds() for alarm in self.alarms()]
+
+    def tell(self, other: Ref[Clockwork], *what: str) -> None:
+        for one in what:
+            self.send(other, Clockwork.ring, one)
+
+    def tell_and_fail(self, other: Ref[Clockwork]) -> None:
+        self.send(other, "ring", "never")
+        raise ValueError("rolled back")
+
+    def tell_badly(self, other: Ref[Clockwork]) -> None:
+        self.send(other, "ring", "first")
+        self.send(other, "refuse", 3)
+        self.send(other, "ring", "last")

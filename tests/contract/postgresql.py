@@ -14,7 +14,7 @@ from jido_objects.stores.postgresql import PostgresStore
 from jido_objects.stores.protocol import Store
 
 from .proxy import Proxy
-from .world import Fault, World
+from .world import MESSAGE, TYPE, Fault, Message, World
 
 needs_postgresql = pytest.mark.skipif("postgres" not in settings.DATABASES, reason="not applicable: no PostgreSQL here")
 
@@ -61,6 +61,27 @@ class PostgresWorld(World):
     async def put(self, type_: str, key: str, *, epoch: int) -> int:
         (row,) = await self.sql("INSERT INTO jido_object (type, key, epoch) VALUES (%s, %s, %s) RETURNING id", type_, key, epoch)
         return int(row[0])
+
+    async def messages(self) -> list[Message]:
+        return [Message(*row) for row in await self.sql(f"SELECT {MESSAGE} FROM jido_inbox ORDER BY id")]
+
+    async def clear(self) -> None:
+        await self.sql("DELETE FROM jido_inbox")
+
+    async def put_message(self, key: str, method: str) -> None:
+        await self.sql(
+            """INSERT INTO jido_inbox (type, key, due, not_before, method, args, kwargs, call_id)
+            VALUES (%s, %s, clock_timestamp(), clock_timestamp(), %s, '[]', '{}', %s)""",
+            *(TYPE, key, method, f"sent-{method}"),
+        )
+
+    async def pause(self, key: str | None, paused: bool) -> None:
+        if key is None:
+            await self.sql(
+                "INSERT INTO jido_deployment (id, paused) VALUES (1, %s) ON CONFLICT (id) DO UPDATE SET paused = excluded.paused", paused
+            )
+        else:
+            await self.sql("UPDATE jido_object SET paused = %s WHERE key = %s", paused, key)
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

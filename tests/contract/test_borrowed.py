@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,11 +12,13 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jido_objects.stores.protocol import Store
+from jido_objects.stores.sqlite_connection import moment, stamp
 from jido_objects.testing.sqlite import BorrowedSqliteStore
 
+from .message_contract import MessageContract
 from .postgresql import needs_postgresql
 from .store_contract import StoreContract
-from .world import Fault, World, create, on_a_loop
+from .world import MESSAGE, TYPE, Fault, Message, World, create, on_a_loop
 
 
 class _Mortal(BorrowedSqliteStore):
@@ -54,6 +57,29 @@ class BorrowedWorld(World):
             self.sql("INSERT INTO jido_object (type, key, epoch, destroyed) VALUES (?, ?, ?, false) RETURNING id", type_, key, epoch)[0][0]
         )
 
+    async def messages(self) -> list[Message]:
+        rows = self.sql(f"SELECT {MESSAGE} FROM jido_inbox ORDER BY id")
+        if self.connection.vendor == "postgresql":
+            return [Message(*row) for row in rows]
+        return [Message(*row[:6], row[6] and UUID(row[6]), bool(row[7]), row[8], moment(row[9])) for row in rows]
+
+    async def clear(self) -> None:
+        self.sql("DELETE FROM jido_inbox")
+
+    async def put_message(self, key: str, method: str) -> None:
+        now = stamp(datetime.now(UTC)) + ("+00" if self.connection.vendor == "postgresql" else "")
+        self.sql(
+            """INSERT INTO jido_inbox (type, key, due, not_before, method, args, kwargs, call_id)
+            VALUES (?, ?, ?, ?, ?, '[]', '{}', ?)""",
+            *(TYPE, key, now, now, method, f"sent-{method}"),
+        )
+
+    async def pause(self, key: str | None, paused: bool) -> None:
+        if key is None:
+            self.sql("INSERT INTO jido_deployment (id, paused) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET paused = ?", paused, paused)
+        else:
+            self.sql("UPDATE jido_object SET paused = ? WHERE key = ?", paused, key)
+
     def sql(self, sql: str, *parameters: object) -> list[Any]:
         if self.connection.vendor == "sqlite":
             return list(self.connection.connection.execute(sql, parameters).fetchall())
@@ -61,7 +87,7 @@ class BorrowedWorld(World):
         return list(cursor.fetchall()) if cursor.description else []
 
 
-class BorrowedContract(StoreContract):
+class BorrowedContract(StoreContract, MessageContract):
     alias: str
 
     @pytest.fixture(autouse=True)

@@ -12,9 +12,10 @@ from jido_objects.stores.memory_server import _Object
 from jido_objects.stores.protocol import Store
 
 from .failures import Client, FailureContract
+from .message_contract import MessageContract
 from .store_contract import StoreContract
 from .window_contract import WindowContract
-from .world import Fault, When, World
+from .world import TYPE, Fault, Message, When, World
 
 
 class Strike(Faults, Fault):
@@ -68,8 +69,27 @@ class MemoryWorld(World):
         self.server.objects[row.id] = self.server.names[type_, key] = row
         return row.id
 
+    async def messages(self) -> list[Message]:
+        return [
+            Message(r.id, r.key, r.name, r.method, r.args, r.attempts, r.taker, r.dead, r.last_error, r.due)
+            for r in sorted(self.server.messages.rows.values(), key=lambda row: row.id)
+        ]
 
-class TestMemoryStore(StoreContract, WindowContract, FailureContract):
+    async def clear(self) -> None:
+        self.server.messages.rows.clear()
+
+    async def put_message(self, key: str, method: str) -> None:
+        now = self.clock.monotonic()
+        self.server.messages.send(TYPE, key, method, "[]", "{}", f"sent-{method}", now, self.clock.now())
+
+    async def pause(self, key: str | None, paused: bool) -> None:
+        if key is None:
+            self.server.messages.paused = paused
+        else:
+            self.server.names[TYPE, key].paused = paused
+
+
+class TestMemoryStore(StoreContract, MessageContract, WindowContract, FailureContract):
     def world(self) -> MemoryWorld:
         return MemoryWorld()
 

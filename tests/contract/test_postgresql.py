@@ -9,6 +9,7 @@ import pytest
 from jido_objects.stores.protocol import Store
 
 from .failures import Client, FailureContract
+from .message_contract import MessageContract
 from .postgresql import PostgresWorld, needs_postgresql
 from .proxy import Proxy
 from .store_contract import StoreContract
@@ -17,7 +18,7 @@ from .world import Fault, World
 
 
 @needs_postgresql
-class TestPostgresStore(StoreContract, WindowContract, FailureContract):
+class TestPostgresStore(StoreContract, MessageContract, WindowContract, FailureContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgresql_parameters: dict[str, Any]) -> None:
         self.parameters = postgresql_parameters

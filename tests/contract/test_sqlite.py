@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,11 +15,13 @@ import pytest
 from jido_objects.stores import oslock
 from jido_objects.stores.protocol import Store
 from jido_objects.stores.sqlite import SqliteStore
+from jido_objects.stores.sqlite_connection import moment, stamp
 
 from .failures import FailureContract
+from .message_contract import MessageContract
 from .store_contract import StoreContract
 from .window_contract import WindowContract
-from .world import Fault, When, World
+from .world import MESSAGE, TYPE, Fault, Message, When, World
 
 
 class Strike(Fault):
@@ -73,12 +76,33 @@ class SqliteWorld(World):
     async def put(self, type_: str, key: str, *, epoch: int) -> int:
         return int(self.sql("INSERT INTO jido_object (type, key, epoch) VALUES (?, ?, ?) RETURNING id", type_, key, epoch)[0][0])
 
+    async def messages(self) -> list[Message]:
+        rows = self.sql(f"SELECT {MESSAGE} FROM jido_inbox ORDER BY id")
+        return [Message(*row[:6], row[6] and UUID(row[6]), bool(row[7]), row[8], moment(row[9])) for row in rows]
+
+    async def clear(self) -> None:
+        self.sql("DELETE FROM jido_inbox")
+
+    async def put_message(self, key: str, method: str) -> None:
+        now = stamp(datetime.now(UTC))
+        self.sql(
+            """INSERT INTO jido_inbox (type, key, due, not_before, method, args, kwargs, call_id)
+            VALUES (?, ?, ?, ?, ?, '[]', '{}', ?)""",
+            *(TYPE, key, now, now, method, f"sent-{method}"),
+        )
+
+    async def pause(self, key: str | None, paused: bool) -> None:
+        if key is None:
+            self.sql("INSERT INTO jido_deployment (id, paused) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET paused = ?", paused, paused)
+        else:
+            self.sql("UPDATE jido_object SET paused = ? WHERE key = ?", paused, key)
+
     def sql(self, sql: str, *parameters: object) -> list[Any]:
         with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
             return connection.execute(sql, parameters).fetchall()
 
 
-class TestSqliteStore(StoreContract, WindowContract, FailureContract):
+class TestSqliteStore(StoreContract, MessageContract, WindowContract, FailureContract):
     has_late = False
 
     @pytest.fixture(autouse=True)

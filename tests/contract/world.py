@@ -6,6 +6,7 @@ import asyncio
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, ParamSpec
@@ -41,6 +42,25 @@ class When(Enum):
     LATE = "late"
 
 
+@dataclass
+class Message:
+    """A row of the inbox."""
+
+    id: int
+    key: str
+    name: str | None
+    method: str
+    args: str
+    attempts: int
+    taker: UUID | None
+    dead: bool
+    last_error: str | None
+    due: datetime
+
+
+MESSAGE = "id, key, name, method, args, attempts, taker, dead, last_error, due"
+
+
 class Fault(ABC):
     """Strikes the k-th statement after it was armed."""
 
@@ -66,6 +86,22 @@ class World(ABC):
     @abstractmethod
     async def put(self, type_: str, key: str, *, epoch: int) -> int:
         """An object's row without any journal row and without owner."""
+
+    @abstractmethod
+    async def messages(self) -> list[Message]:
+        """All messages, in the order of their ids."""
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """Delete all messages."""
+
+    @abstractmethod
+    async def put_message(self, key: str, method: str) -> None:
+        """What code outside of any object inserts: a message without sender, due now."""
+
+    @abstractmethod
+    async def pause(self, key: str | None, paused: bool) -> None:
+        """Pause an object, or the deployment."""
 
     async def store(self) -> Store:
         store, _ = self.make()

@@ -62,9 +62,9 @@ class Database(MemoryServer):
 
     # ---------------------------------------------------------------- the log
 
-    def _append(self, term: UUID, append: Append) -> int | None:
+    def _append(self, term: UUID, append: Append, skew: float = 0.0) -> int | None:
         known = (append.type, append.key) in self.names
-        object_id = super()._append(term, append)
+        object_id = super()._append(term, append, skew)
         if object_id is not None:
             name = self.objects[object_id].key
             if not known:

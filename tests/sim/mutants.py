@@ -71,7 +71,7 @@ def _no_fence() -> Iterator[None]:
         await begin(self, transaction, term, lane)
         every[lane] = term
 
-    async def append(self: Any, transaction: Any, lane: Any, batch: Any) -> Any:
+    async def append(self: Any, transaction: Any, lane: Any, batch: Any, skew: float = 0.0) -> Any:
         await transaction.executing()
         return [self._append(every[lane], one) for one in batch]
 
