@@ -130,7 +130,9 @@ class Delivery:
 
     def _missed(self, record: AlarmRecord) -> bool:
         assert record.every is not None
-        return next_tick(record.every, record.zone, record.due, record.due) <= self.now()
+        # What counts is when its row could have been taken: its time in the state stands still until it fires.
+        now = self.now()
+        return next_tick(record.every, record.zone, now - timedelta(seconds=self.taken.late), record.due) <= now
 
     def begin(self, activation: Activation, turn: Turn) -> None:
         """Within its turn, before the method runs: an alarm that fires is gone, or set to its next time."""

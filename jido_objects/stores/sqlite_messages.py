@@ -75,7 +75,7 @@ def take(connection: sqlite3.Connection, term: UUID, limit: int, *, adopt: bool,
         its_now = moment(due) + (at - moment(not_before))
         off = timedelta(seconds=VISIBILITY)
         row_id, type_, key, name, *rest = connection.execute(_TAKE, (term.hex, stamp(its_now + off), stamp(at + off), id_)).fetchone()
-        taken.append(Taken(row_id, type_, key, name, its_now, *rest))
+        taken.append(Taken(row_id, type_, key, name, its_now, *rest, (at - moment(not_before)).total_seconds()))
     return taken
 
 

@@ -264,7 +264,7 @@ def test_a_dedicated_host_needs_no_arguments_and_ends_cleanly(database: str, set
     settings.JIDO_OBJECTS = options | {"HOST": "never"}
     Clockwork.at("a").send(Clockwork.set, "x", 0.2, "fired")
     with child(options) as other:
-        other.send("__import__('django.core.management').core.management.call_command('jido_host')")
+        other.send("__import__('django.core.management').core.management.call_command('jido_host', stdout=__import__('sys').stderr)")
         _rang("a", "fired")
         other.process.send_signal(signal.SIGTERM)
         assert other.receive() == "None"
