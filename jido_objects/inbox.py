@@ -24,11 +24,13 @@ from .alarms import ALARMS, AlarmRecord, next_tick
 from .answers import Answer
 from .definition import Definition
 from .errors import (
+    CallFailed,
     DeadlineExceeded,
     HostStopped,
     InvalidArguments,
     JidoError,
     MessageTooLarge,
+    NewerVersion,
     ObjectException,
     OutcomeUnknown,
     Overloaded,
@@ -60,9 +62,11 @@ IN_FLIGHT = 1000
 """Messages that one host has taken and not applied."""
 BACKOFF = 300.0
 """The longest time, in seconds, for which a message that failed is put off."""
+ENDS = 3 * MESSAGE_ATTEMPTS
+"""After so many attempts a message counts as one that ends the processes that run it."""
 _SLACK = timedelta(milliseconds=1)
 
-_INTERRUPTED = (StoreUnavailable, OutcomeUnknown, HostStopped, OwnedElsewhere, OwnershipLost, Overloaded, DeadlineExceeded)
+_INTERRUPTED = (StoreUnavailable, OutcomeUnknown, NewerVersion, HostStopped, OwnedElsewhere, OwnershipLost, Overloaded, DeadlineExceeded)
 """Errors that say nothing of the message."""
 
 
@@ -169,7 +173,7 @@ class Delivery:
         taken = self.taken
         what = f"{taken.type}({taken.key!r}).{taken.method}"
         if isinstance(error, _INTERRUPTED):
-            delay = POLL if isinstance(error, OwnedElsewhere) else 0.05
+            delay = POLL if isinstance(error, OwnedElsewhere | NewerVersion) else 0.05
             return Revised(taken.id, delay=delay, attempts=taken.attempts - 1)
         said = f"{type(error).__name__}: {text_of(error)}"
         refused = isinstance(error, ObjectException) and taken.name is None
@@ -261,6 +265,9 @@ class Inbox:
             delivery = Delivery(self, message, taken_at, chain)
             self.in_flight += 1
             try:
+                if message.attempts > ENDS and message.recurrence is None:
+                    what = f"{describe((message.type, message.key))}.{message.method}"
+                    raise CallFailed(what, "no exception", f"it was begun {message.attempts - 1} times and never ended")
                 delivery.call = self._call(message, delivery)
                 self._host.dispatch(delivery.call)
             except Exception as error:
