@@ -181,9 +181,7 @@ def _seconds(label: str, what: str, value: float | timedelta) -> float:
     return float(seconds)
 
 
-def _period(
-    label: str, every: float | timedelta | str | None, zone: str | None, default_zone: str
-) -> tuple[str | None, str | None]:
+def _period(label: str, every: float | timedelta | str | None, zone: str | None, default_zone: str) -> tuple[str | None, str | None]:
     if not isinstance(every, str):
         if zone is not None:
             raise InvalidArguments(f"{label}: zone belongs to a cron expression: every='0 9 * * *'.")
@@ -201,9 +199,7 @@ def _period(
     return every, where
 
 
-def _delay(
-    label: str, now: datetime, after: float | timedelta | None, at: datetime | None, every: str | None, zone: str | None
-) -> float:
+def _delay(label: str, now: datetime, after: float | timedelta | None, at: datetime | None, every: str | None, zone: str | None) -> float:
     if after is not None and at is not None:
         raise InvalidArguments(f"{label}: both after and at are given; one of them says when.")
     first = 0.0

@@ -24,11 +24,13 @@ from .alarms import ALARMS, AlarmRecord, next_tick
 from .answers import Answer
 from .definition import Definition
 from .errors import (
+    CallFailed,
     DeadlineExceeded,
     HostStopped,
     InvalidArguments,
     JidoError,
     MessageTooLarge,
+    NewerVersion,
     ObjectException,
     OutcomeUnknown,
     Overloaded,
@@ -41,6 +43,7 @@ from .errors import (
 )
 from .ids import is_generated
 from .limits import MESSAGE_ATTEMPTS, MESSAGE_BYTES, encoded_size
+from .logs import about
 from .stores.messages import VISIBILITY, InboxChanges, Revised, Sent, Taken
 from .stores.protocol import TermEnded
 from .turns import Call, describe
@@ -60,9 +63,11 @@ IN_FLIGHT = 1000
 """Messages that one host has taken and not applied."""
 BACKOFF = 300.0
 """The longest time, in seconds, for which a message that failed is put off."""
+ENDS = 3 * MESSAGE_ATTEMPTS
+"""After so many attempts a message counts as one that ends the processes that run it."""
 _SLACK = timedelta(milliseconds=1)
 
-_INTERRUPTED = (StoreUnavailable, OutcomeUnknown, HostStopped, OwnedElsewhere, OwnershipLost, Overloaded, DeadlineExceeded)
+_INTERRUPTED = (StoreUnavailable, OutcomeUnknown, NewerVersion, HostStopped, OwnedElsewhere, OwnershipLost, Overloaded, DeadlineExceeded)
 """Errors that say nothing of the message."""
 
 
@@ -130,7 +135,9 @@ class Delivery:
 
     def _missed(self, record: AlarmRecord) -> bool:
         assert record.every is not None
-        return next_tick(record.every, record.zone, record.due, record.due) <= self.now()
+        # What counts is when its row could have been taken: its time in the state stands still until it fires.
+        now = self.now()
+        return next_tick(record.every, record.zone, now - timedelta(seconds=self.taken.late), record.due) <= now
 
     def begin(self, activation: Activation, turn: Turn) -> None:
         """Within its turn, before the method runs: an alarm that fires is gone, or set to its next time."""
@@ -167,15 +174,15 @@ class Delivery:
         taken = self.taken
         what = f"{taken.type}({taken.key!r}).{taken.method}"
         if isinstance(error, _INTERRUPTED):
-            delay = POLL if isinstance(error, OwnedElsewhere) else 0.05
+            delay = POLL if isinstance(error, OwnedElsewhere | NewerVersion) else 0.05
             return Revised(taken.id, delay=delay, attempts=taken.attempts - 1)
         said = f"{type(error).__name__}: {text_of(error)}"
         refused = isinstance(error, ObjectException) and taken.name is None
         if refused or (taken.attempts >= MESSAGE_ATTEMPTS and taken.recurrence is None):
-            logger.error("The message %s is a dead letter after %d attempts: %s", what, taken.attempts, said)
+            logger.error("The message %s is a dead letter after %d attempts: %s", what, taken.attempts, said, extra=about(name=(taken.type, taken.key)))
             return Revised(taken.id, error=said, dead=True)
         delay = min(BACKOFF, 2.0 ** min(taken.attempts - 1, 20)) * random.uniform(0.75, 1.25)
-        logger.warning("The message %s failed (attempt %d), next in %.1f s: %s", what, taken.attempts, delay, said)
+        logger.warning("The message %s failed (attempt %d), next in %.1f s: %s", what, taken.attempts, delay, said, extra=about(name=(taken.type, taken.key)))
         return Revised(taken.id, delay=delay, error=said)
 
 
@@ -209,10 +216,10 @@ class Inbox:
             try:
                 wait = await self._round()
             except (StoreError, TermEnded, JidoError) as error:
-                logger.debug("Messages cannot be looked for: %s", error)
+                logger.debug("Messages cannot be looked for: %s", error, extra=about())
             except Exception:
                 # An inbox that ended here would deliver nothing any more, without a word.
-                logger.exception("The inbox met an error that is not its own; it goes on")
+                logger.exception("The inbox met an error that is not its own; it goes on", extra=about())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
 
@@ -259,6 +266,9 @@ class Inbox:
             delivery = Delivery(self, message, taken_at, chain)
             self.in_flight += 1
             try:
+                if message.attempts > ENDS and message.recurrence is None:
+                    what = f"{describe((message.type, message.key))}.{message.method}"
+                    raise CallFailed(what, "no exception", f"it was begun {message.attempts - 1} times and never ended")
                 delivery.call = self._call(message, delivery)
                 self._host.dispatch(delivery.call)
             except Exception as error:
@@ -311,7 +321,7 @@ class Inbox:
                 try:
                     await self._host.pipeline.aside(write)
                 except (StoreError, TermEnded) as error:
-                    logger.debug("%d messages stay taken for a while: %s", len(revised), error)
+                    logger.debug("%d messages stay taken for a while: %s", len(revised), error, extra=about())
                 else:
                     if any(one.delay is not None and one.delay < POLL for one in revised):
                         self.nudge()

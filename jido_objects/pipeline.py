@@ -388,7 +388,7 @@ class Pipeline:
             fail(error)
         except Exception as error:
             # Nobody knows what it did.
-            logger.exception("The store failed with a write for messages")
+            logger.exception("The store failed with a write for messages", extra=about())
             fail(StoreError(f"a write for messages failed: {error!r}"))
             await self._settle()
         else:

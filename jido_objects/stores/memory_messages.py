@@ -99,11 +99,12 @@ class Messages:
                 continue
             its_now = row.due + timedelta(seconds=now - row.not_before)
             row.attempts, row.taker = row.attempts + 1, term
+            late = now - row.not_before
             row.due, row.not_before = its_now + timedelta(seconds=VISIBILITY), now + VISIBILITY
             sender = row.place[0] if row.place else None
             taken.append(
                 Taken(row.id, row.type, row.key, row.name, its_now, row.method, row.args, row.kwargs, row.attempts, sender,
-                      row.call_id, row.user, row.recurrence)
+                      row.call_id, row.user, row.recurrence, late)
             )  # fmt: skip
         return taken
 

@@ -102,10 +102,11 @@ taken AS (
         due = i.due + (clock.now + {_VISIBLE} - i.not_before)
     FROM lane, clock, free f WHERE i.id = ANY (ARRAY(SELECT id FROM free)) AND i.id = f.id
     RETURNING i.id, i.type, i.key, i.name, i.due - {_VISIBLE} AS now, i.method, i.args,
-        i.kwargs, i.attempts, i.sender, i.call_id, i.user_id, i.recurrence, i.sender_seq, i.sender_index, f.not_before)
-SELECT id, type, key, name, now, method, args, kwargs, attempts, sender, call_id, user_id, recurrence, not_before, sender_seq,
-    sender_index
-FROM taken UNION ALL SELECT -1, '', '', NULL, NULL, '', '', '', 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM lane
+        i.kwargs, i.attempts, i.sender, i.call_id, i.user_id, i.recurrence,
+        extract(epoch FROM clock.now - f.not_before)::float8 AS late, i.sender_seq, i.sender_index, f.not_before)
+SELECT id, type, key, name, now, method, args, kwargs, attempts, sender, call_id, user_id, recurrence, late, not_before,
+    sender_seq, sender_index
+FROM taken UNION ALL SELECT -1, '', '', NULL, NULL, '', '', '', 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM lane
 ORDER BY sender_seq, sender_index, not_before, id""")
 
 # $1 lane, $2 skew, $3.. messages (id, delay, error, dead, attempts)

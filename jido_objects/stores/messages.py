@@ -80,6 +80,8 @@ class Taken:
     call_id: str | None
     user: str | None
     recurrence: str | None = None
+    late: float = 0.0
+    """Seconds since it could have been taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ from .protocol import FORMAT, Append, Appended, Entry
 __all__ = ["NAMED", "Prepared", "Result", "ended", "named", "outcomes", "prepare", "still_there"]
 
 FORMAT_VALUE = str(FORMAT).encode()
-_PLACED = (statements.APPEND_AND_CREATE, message_statements.APPEND_WITH_MESSAGES)
-"""Statements whose result says the place of each object that was written."""
 NAMED = ":orm"
 """Ends the ``application_name`` of a lane that shares its connection with the ORM."""
 
@@ -41,6 +39,8 @@ class Prepared(NamedTuple):
     parameters: list[bytes | None]
     rows: int
     """How many rows it inserts where nothing is refused."""
+    placed: bool = False
+    """Whether the result says the place of each object that was written."""
 
 
 def named(term: str, lane: str) -> str:
@@ -53,9 +53,9 @@ def prepare(lane: bytes, batch: Sequence[Append], skew: float = 0.0) -> Prepared
     PostgreSQL cannot hold."""
     rows = sum(len(append.entries) for append in batch)
     if any(append.inbox is not None for append in batch):
-        return Prepared(message_statements.APPEND_WITH_MESSAGES, _with_messages(lane, batch, skew), rows)
+        return Prepared(message_statements.APPEND_WITH_MESSAGES, _with_messages(lane, batch, skew), rows, True)
     if any(append.object_id is None or append.destroyed is not None for append in batch):
-        return Prepared(statements.APPEND_AND_CREATE, _create(lane, batch), rows)
+        return Prepared(statements.APPEND_AND_CREATE, _create(lane, batch), rows, True)
     if len(batch) == 1 and rows == 1 and batch[0].head_seq > 0:
         return Prepared(statements.APPEND_ONE, _one(lane, batch[0]), rows)
     return Prepared(statements.APPEND, _many(lane, batch), rows)
@@ -63,7 +63,7 @@ def prepare(lane: bytes, batch: Sequence[Append], skew: float = 0.0) -> Prepared
 
 def outcomes(batch: Sequence[Append], prepared: Prepared, result: Result) -> list[Appended] | None:
     """What became of each object; ``None`` where fewer rows were written than asked, and ``still_there`` must tell which."""
-    if prepared.statement in _PLACED:
+    if prepared.placed:
         made: list[Appended] = [None] * len(batch)
         for row in range(result.ntuples):
             place = int(result.get_value(row, 0) or 0)
@@ -75,7 +75,7 @@ def outcomes(batch: Sequence[Append], prepared: Prepared, result: Result) -> lis
 
 def ended(prepared: Prepared, result: Result) -> bool:
     """Whether the result itself says that the lane is gone. It says nothing where ``outcomes`` is ``None``."""
-    return prepared.statement in _PLACED and not result.ntuples
+    return prepared.placed and not result.ntuples
 
 
 def still_there(lane: bytes, batch: Sequence[Append]) -> list[bytes | None]:

@@ -81,8 +81,8 @@ def taken(result: PGresult) -> list[Taken] | None:
     found = []
     fenced = True
     for row in range(result.ntuples):
-        values = [result.get_value(row, column) for column in range(13)]
-        id_, type_, key, name, now, method, args, kwargs, attempts, sender, call_id, user, recurrence = (
+        values = [result.get_value(row, column) for column in range(14)]
+        id_, type_, key, name, now, method, args, kwargs, attempts, sender, call_id, user, recurrence, late = (
             None if value is None else value.decode() for value in values
         )
         if id_ == "-1":
@@ -103,6 +103,7 @@ def taken(result: PGresult) -> list[Taken] | None:
                 call_id,
                 user,
                 recurrence,
+                float(late or 0),
             )
         )
     return None if fenced else found
@@ -111,7 +112,5 @@ def taken(result: PGresult) -> list[Taken] | None:
 def overdue(result: PGresult) -> Overdue:
     """What ``OVERDUE`` returned."""
     ready, wait = result.get_value(0, 0) == b"t", result.get_value(0, 1)
-    owners = [
-        ((result.get_value(row, 2) or b"").decode(), (result.get_value(row, 3) or b"").decode()) for row in range(1, result.ntuples)
-    ]
+    owners = [((result.get_value(row, 2) or b"").decode(), (result.get_value(row, 3) or b"").decode()) for row in range(1, result.ntuples)]
     return Overdue(ready, None if wait is None else float(wait), owners)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from .messages import VISIBILITY, InboxChanges, Overdue, Revised, Taken
@@ -23,6 +24,7 @@ _CANDIDATES = f"""SELECT id, sender, type, key, sender_seq, sender_index, not_be
 _EARLIER = """SELECT id FROM jido_inbox WHERE sender = ? AND type = ? AND key = ? AND NOT dead AND (sender_seq, sender_index) < (?, ?)"""
 _TAKE = """UPDATE jido_inbox SET attempts = attempts + 1, taker = ?, due = ?, not_before = ? WHERE id = ?
     RETURNING id, type, key, name, method, args, kwargs, attempts, sender, call_id, user_id, recurrence"""
+_TAKEN = ("id", "type", "key", "name", "method", "args", "kwargs", "attempts", "sender", "call_id", "user", "recurrence")
 _ARM = """INSERT INTO jido_inbox (type, key, object_id, name, due, not_before, method, args, kwargs, recurrence, zone, user_id,
         call_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (type, key, name) WHERE name IS NOT NULL DO UPDATE SET object_id = excluded.object_id, due = excluded.due,
@@ -74,8 +76,10 @@ def take(connection: sqlite3.Connection, term: UUID, limit: int, *, adopt: bool,
         # By the clock that its time was given by.
         its_now = moment(due) + (at - moment(not_before))
         off = timedelta(seconds=VISIBILITY)
-        row_id, type_, key, name, *rest = connection.execute(_TAKE, (term.hex, stamp(its_now + off), stamp(at + off), id_)).fetchone()
-        taken.append(Taken(row_id, type_, key, name, its_now, *rest))
+        row = connection.execute(_TAKE, (term.hex, stamp(its_now + off), stamp(at + off), id_)).fetchone()
+        late = (at - moment(not_before)).total_seconds()
+        values_of: dict[str, Any] = {**dict(zip(_TAKEN, row, strict=True)), "now": its_now, "late": late}
+        taken.append(Taken(**values_of))
     return taken
 
 

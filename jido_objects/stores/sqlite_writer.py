@@ -108,9 +108,7 @@ class SqliteWriter:
         )
 
     async def revise(self, revised: Sequence[Revised]) -> None:
-        await self._execute(
-            "revising messages", lambda connection: sqlite_messages.revise(connection, self._term, revised, self._skew())
-        )
+        await self._execute("revising messages", lambda connection: sqlite_messages.revise(connection, self._term, revised, self._skew()))
 
     async def snapshot(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         return await self._execute("a snapshot", lambda connection: [_snapshot(connection, snapshot) for snapshot in snapshots])

@@ -71,6 +71,7 @@ class MessageContract:
             assert (m.type, m.key, m.name, m.method, m.args, m.kwargs, m.attempts, m.sender, m.call_id, m.user) == wanted
             assert timedelta(0) <= m.now - DUE < timedelta(seconds=10)
             assert m.recurrence == "60"
+            assert 0 <= m.late < 10
             rows = {row.name: row for row in await world.messages()}
             assert (rows["x"].taker, rows["x"].attempts, rows["y"].taker, rows["y"].attempts) == (term, 1, None, 0)
             assert await writer.take(10) == []

@@ -202,6 +202,43 @@ def test_a_killed_process_s_alarms_and_messages_are_another_s(database: str, set
     assert Object.objects.using(database).filter(key="b").exists()
 
 
+def test_alarms_and_messages_while_processes_are_killed(database: str, settings: Any) -> None:
+    options = dict(settings.JIDO_OBJECTS)
+    settings.JIDO_OBJECTS = options | {"HOST": "never"}
+    keys = [f"k{n}" for n in range(8)]
+    wanted: dict[str, list[str]] = {key: [] for key in keys}
+    for round_ in range(4):
+        with child(options) as other:
+            for key in keys:
+                what = f"{round_}.{key}"
+                # Wherever the last process was killed: its alarms and messages fire in this one, between these calls.
+                assert other.ask(f"Clockwork.at({key!r}).call('set', 'n{round_}', {round_ * 0.05}, {what!r})") == repr(f"n{round_}")
+                assert other.ask(f"Clockwork.at('sender').call('tell', Clockwork.at({key!r}), '+{what}', '++{what}')") == "None"
+                wanted[key] += [what, f"+{what}", f"++{what}"]
+            other.process.kill()
+            other.process.wait()
+    settings.JIDO_OBJECTS = options
+    process.stop()
+    Clockwork.at("here").call(Clockwork.ring, "x")
+    for key in keys:
+        _await(lambda key=key: sorted(Clockwork.at(key).get("rang")) == sorted(wanted[key]))
+        sent = [what for what in Clockwork.at(key).get("rang") if what.startswith("+")]
+        assert sent == [what for what in wanted[key] if what.startswith("+")]
+    _await(lambda: not Inbox.objects.using(database).exists())
+    for key in keys:
+        assert sorted(Clockwork.at(key).get("rang")) == sorted(wanted[key])
+
+
+def test_a_message_that_ends_its_processes_is_a_dead_letter(database: str) -> None:
+    Inbox.objects.using(database).create(
+        type="app.Clockwork", key="a", method="ring", args='["x"]', kwargs="{}", due=timezone.now(), not_before=timezone.now(), attempts=30
+    )
+    Clockwork.at("b").call(Clockwork.ring, "here")
+    row = _await(lambda: Inbox.objects.using(database).filter(dead=True).first())
+    assert "never ended" in row.last_error
+    assert not Clockwork.at("a").exists()
+
+
 def test_a_message_is_part_of_its_sender_s_transaction(database: str) -> None:
     a = Clockwork.at("a")
     with transaction.atomic(using=database):
@@ -264,7 +301,7 @@ def test_a_dedicated_host_needs_no_arguments_and_ends_cleanly(database: str, set
     settings.JIDO_OBJECTS = options | {"HOST": "never"}
     Clockwork.at("a").send(Clockwork.set, "x", 0.2, "fired")
     with child(options) as other:
-        other.send("__import__('django.core.management').core.management.call_command('jido_host')")
+        other.send("__import__('django.core.management').core.management.call_command('jido_host', stdout=__import__('sys').stderr)")
         _rang("a", "fired")
         other.process.send_signal(signal.SIGTERM)
         assert other.receive() == "None"

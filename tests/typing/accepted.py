@@ -32,6 +32,10 @@ class Sale(DurableObject):
         if n > self.stock:
             raise SoldOut(self.stock)
         self.stock -= n
+        assert_type(self.schedule("close", after=1), str)
+        assert_type(self.schedule(Sale.close, every="0 9 * * *", zone="UTC"), str)
+        assert_type(self.unschedule("x"), bool)
+        assert_type(self.send(self.ref, Sale.close), str)
         self.seen += 1
         return self.stock
 
@@ -99,6 +103,8 @@ def from_sync_code(sale: Ref[Sale]) -> None:
     assert_type(sale.call("reserve", "ann"), Any)
     assert_type(sale.cast(Sale.reserve, "ann"), str)
     assert_type(sale.cast(Sale.pay, "ann", card="4242"), str)
+    assert_type(sale.send(Sale.pay, "ann", card="4242"), str)
+    assert_type(sale.send("reserve", "ann"), str)
     assert_type(sale.cast("reserve", "ann"), str)
     assert_type(sale.get("stock"), Any)
     assert_type(sale.peek(), dict[str, Any] | None)
@@ -114,6 +120,7 @@ async def from_async_code(sale: Ref[Sale]) -> None:
     await sale.acall(Sale.close)
     assert_type(await sale.acall("reserve", "ann"), Any)
     assert_type(await sale.acast(Sale.pay, "ann", card="4242"), str)
+    assert_type(await sale.asend(Sale.reserve, "ann"), str)
     assert_type(await sale.aget("stock"), Any)
     assert_type(await sale.apeek(), dict[str, Any] | None)
     assert_type(await sale.aexists(), bool)
