@@ -172,17 +172,18 @@ class Delivery:
 
     def _after(self, error: BaseException) -> Revised:
         taken = self.taken
-        what = f"{taken.type}({taken.key!r}).{taken.method}"
+        name = (taken.type, taken.key)
+        what = f"{describe(name)}.{taken.method}"
         if isinstance(error, _INTERRUPTED):
             delay = POLL if isinstance(error, OwnedElsewhere | NewerVersion) else 0.05
             return Revised(taken.id, delay=delay, attempts=taken.attempts - 1)
         said = f"{type(error).__name__}: {text_of(error)}"
         refused = isinstance(error, ObjectException) and taken.name is None
         if refused or (taken.attempts >= MESSAGE_ATTEMPTS and taken.recurrence is None):
-            logger.error("The message %s is a dead letter after %d attempts: %s", what, taken.attempts, said, extra=about(name=(taken.type, taken.key)))
+            logger.error("The message %s is a dead letter after %d attempts: %s", what, taken.attempts, said, extra=about(name=name))
             return Revised(taken.id, error=said, dead=True)
         delay = min(BACKOFF, 2.0 ** min(taken.attempts - 1, 20)) * random.uniform(0.75, 1.25)
-        logger.warning("The message %s failed (attempt %d), next in %.1f s: %s", what, taken.attempts, delay, said, extra=about(name=(taken.type, taken.key)))
+        logger.warning("The message %s failed (attempt %d), next in %.1f s: %s", what, taken.attempts, delay, said, extra=about(name=name))
         return Revised(taken.id, delay=delay, error=said)
 
 
