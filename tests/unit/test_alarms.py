@@ -288,6 +288,36 @@ class Strike(Faults):
                 raise StoreUnavailable("struck")
 
 
+class Deleting(Faults):
+    """Somebody deletes each message while the append that applies it is under way."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.rows = bench.database.messages.rows
+        self.appends = 0
+
+    async def at(self, point: str, link: MemoryLink) -> None:
+        if point == "append:sent":
+            self.appends += 1
+            for row in [row for row in self.rows.values() if row.taker is not None]:
+                del self.rows[row.id]
+
+
+@story
+async def _deleted(bench: Bench, host: Process) -> None:
+    await host.dispatch(_call(host, "set", {"after": 1, "args": ["never"], "name": "a"}))
+    host.store.faults = faults = Deleting(bench)
+    await asyncio.sleep(3)
+    assert await rang(host) == []
+    # It was given up at once: nobody runs it again and again, with every call that travels beside it.
+    assert faults.appends == 1
+    await host.dispatch(_call(host, "set", {"after": 1, "args": ["kept"], "name": "b"}))
+    assert await host.send("k", "shown") != []
+
+
+def test_a_message_that_somebody_deletes_is_not_applied_and_holds_up_nobody() -> None:
+    _deleted()
+
+
 POINTS = [f"{what}:{stage}" for what in ("append", "take", "revise", "overdue", "claim") for stage in ("called", "sent", "executed")]
 
 
