@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -133,6 +134,24 @@ class MessageContract:
             assert await writer.append([stale]) == [None]
             assert await writer.append([with_inbox(create(k), y=armed())]) == [None]
             assert [(row.id, row.name) for row in await world.messages()] == [(message.id, "x")]
+
+    @on_a_loop
+    async def test_a_message_that_two_hold_is_applied_by_one(self) -> None:
+        async with self.inbox() as (world, store, _, writer):
+            other = await world.writer(store, await world.term(store))
+            for _ in range(10):
+                keys = [str(uuid4()) for _ in range(4)]
+                for k in keys[:2]:
+                    await world.put_message(k, "ring")
+                taken = [message.id for message in await writer.take(10)]
+                assert len(taken) == 2
+                outcomes = await asyncio.gather(
+                    writer.append([with_inbox(create(keys[2]), applied=(taken[0], taken[1]))]),
+                    other.append([with_inbox(create(keys[3]), applied=(taken[1], taken[0]))]),
+                )
+                assert sorted(outcome is None for (outcome,) in outcomes) == [False, True]
+                assert await world.messages() == []
+                assert sum(found is not None for found in await store.find([(TYPE, keys[2]), (TYPE, keys[3])])) == 1
 
     @on_a_loop
     async def test_an_alarm_that_fires_may_set_itself_again(self) -> None:

@@ -308,3 +308,46 @@ def test_a_dedicated_host_needs_no_arguments_and_ends_cleanly(database: str, set
         assert other.end() == 0
     assert not Term.objects.using(database).exists()
     assert not Inbox.objects.using(database).exists()
+
+
+def test_a_paused_process_delivers_nothing(database: str, settings: Any) -> None:
+    options = settings.JIDO_OBJECTS
+    settings.JIDO_OBJECTS = options | {"PAUSED": True}
+    a = Clockwork.at("a")
+    a.call(Clockwork.set, "x", 0.0, "later")
+    a.send(Clockwork.ring, "sent")
+    process.stop()
+    assert [row.attempts for row in Inbox.objects.using(database).all()] == [0, 0]
+    settings.JIDO_OBJECTS = options
+    assert Clockwork.at("b").call(Clockwork.ring, "here") == 1
+    _await(lambda: sorted(a.get("rang")) == ["later", "sent"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "short"),
+    [
+        (["manage.py", "migrate"], True),
+        (["/srv/site/manage.py", "shell"], True),
+        (["/usr/bin/django-admin", "storm"], True),
+        (["/venv/django/__main__.py", "check"], True),
+        (["manage.py", "runserver", "8000"], False),
+        (["manage.py", "jido_host"], False),
+        (["manage.py"], False),
+        (["/usr/bin/gunicorn", "site.wsgi"], False),
+        (["script.py", "migrate"], False),
+        ([""], False),
+    ],
+)
+def test_which_processes_leave_the_messages_of_others_alone(argv: list[str], short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+    assert process.short_lived() is short
+
+
+def test_a_command_delivers_to_its_own_objects_only(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["manage.py", "import"])
+    mine = Clockwork.at("mine")
+    Clockwork.at("theirs").send(Clockwork.ring, "not by us")
+    mine.call(Clockwork.ring, "called")
+    mine.call(Clockwork.set, "x", 0.0, "fired")
+    _rang("mine", "called", "fired")
+    assert [(row.key, row.attempts) for row in Inbox.objects.using(database).all()] == [("theirs", 0)]

@@ -12,7 +12,8 @@ import pytest
 from jido_objects import DurableObject, query
 from jido_objects.alarms import next_tick
 from jido_objects.definition import Definition
-from jido_objects.errors import CallFailed
+from jido_objects.errors import CallFailed, StoreUnavailable
+from jido_objects.stores.memory import Faults, MemoryLink
 from tests.sim.bench import Bench, Process
 
 
@@ -48,6 +49,20 @@ class Bell(DurableObject):
 
     def drop(self, name: str) -> bool:
         return self.unschedule(name)
+
+    def stumble(self) -> None:
+        if self.n < 3:
+            raise ValueError("not yet")
+        self.rang.append("stumbled")
+
+    def recover(self, after: float | None = None) -> None:
+        self.n = 3
+        if after is not None:
+            self.schedule("stumble", after=after, name="s")
+
+    def tell(self, *methods: str) -> None:
+        for method in methods:
+            self.send(Bell.at("k"), method, *([method] if method == "ring" else []))
 
     @query
     def look(self) -> str:
@@ -220,6 +235,121 @@ async def _watchdog(bench: Bench, host: Process) -> None:
 
 def test_a_watchdog_costs_no_write_and_barks_at_its_last_time() -> None:
     _watchdog()
+
+
+@story
+async def _put_off(bench: Bench, host: Process) -> None:
+    await host.dispatch(_call(host, "set", {"after": 1, "method": "stumble", "args": [], "name": "s"}))
+    await asyncio.sleep(35)
+    (row,) = bench.database.messages.rows.values()
+    assert row.attempts >= 4
+    assert "not yet" in str(row.last_error)
+    # What the inbox says is later by now than when the alarm was set: the same alarm, at an earlier time than that, is written.
+    wait = row.not_before - host.clock.monotonic()
+    await host.send("k", "recover", wait / 2 if wait > 4 else 1.0)
+    await asyncio.sleep(max(wait / 2, 1.0) + 0.5)
+    assert await rang(host) == ["stumbled"]
+    assert not bench.database.messages.rows
+
+
+def test_an_alarm_that_is_put_off_can_be_set_to_an_earlier_time() -> None:
+    _put_off()
+
+
+@story
+async def _in_order(bench: Bench, host: Process) -> None:
+    sender = host.call("sender", "tell")
+    sender.args = ("ring", "stumble", "ring", "ring")
+    await host.dispatch(sender)
+    await asyncio.sleep(10)
+    assert await rang(host) == ["ring"]
+    assert {row.method: row.attempts for row in bench.database.messages.rows.values()}["ring"] == 0
+    await host.send("k", "recover")
+    await asyncio.sleep(40)
+    assert await rang(host) == ["ring", "stumbled", "ring", "ring"]
+    assert not bench.database.messages.rows
+
+
+def test_a_message_waits_for_the_earlier_one_of_its_sender_that_fails() -> None:
+    _in_order()
+
+
+class Strike(Faults):
+    """Breaks the connection at the k-th time that a point is reached."""
+
+    def __init__(self, point: str, k: int) -> None:
+        self.point, self.k = point, k
+
+    async def at(self, point: str, link: MemoryLink) -> None:
+        if point == self.point:
+            self.k -= 1
+            if self.k == 0:
+                link.drop("struck")
+                raise StoreUnavailable("struck")
+
+
+class Deleting(Faults):
+    """Somebody deletes each message while the append that applies it is under way."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.rows = bench.database.messages.rows
+        self.appends = 0
+
+    async def at(self, point: str, link: MemoryLink) -> None:
+        if point == "append:sent":
+            self.appends += 1
+            for row in [row for row in self.rows.values() if row.taker is not None]:
+                del self.rows[row.id]
+
+
+@story
+async def _deleted(bench: Bench, host: Process) -> None:
+    await host.dispatch(_call(host, "set", {"after": 1, "args": ["never"], "name": "a"}))
+    host.store.faults = faults = Deleting(bench)
+    await asyncio.sleep(3)
+    assert await rang(host) == []
+    # It was given up at once: nobody runs it again and again, with every call that travels beside it.
+    assert faults.appends == 1
+    await host.dispatch(_call(host, "set", {"after": 1, "args": ["kept"], "name": "b"}))
+    assert await host.send("k", "shown") != []
+
+
+def test_a_message_that_somebody_deletes_is_not_applied_and_holds_up_nobody() -> None:
+    _deleted()
+
+
+POINTS = [f"{what}:{stage}" for what in ("append", "take", "revise", "overdue", "claim") for stage in ("called", "sent", "executed")]
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_reply_that_is_lost_loses_and_doubles_nothing(point: str, k: int) -> None:
+    @story
+    async def run(bench: Bench, host: Process) -> None:
+        await host.dispatch(_call(host, "set", {"after": 1, "args": ["once"], "name": "a"}))
+        await host.dispatch(_call(host, "set", {"after": 30, "args": ["again"], "name": "b", "every": 30}))
+        await host.dispatch(_call(host, "set", {"after": 2, "args": ["moved"], "name": "c"}))
+        await host.dispatch(_call(host, "set", {"after": 4, "args": ["moved"], "name": "c"}))
+        sender = host.call("sender", "tell")
+        sender.args = ("ring", "stumble", "ring")
+        host.store.faults = strike = Strike(point, k)
+        await host.dispatch(sender)
+        await asyncio.sleep(12)
+        await host.send("k", "recover")
+        await asyncio.sleep(80)
+        for activation in list(host.host.activations.values()):
+            host.host.hibernate(activation)
+        await asyncio.sleep(60)
+        assert strike.k <= 0 or point.startswith(("claim", "revise"))
+        found = await rang(host)
+        ticks = [what for what in found if what == "again"]
+        assert len(ticks) == 152 // 30
+        assert sorted(what for what in found if what != "again") == ["moved", "once", "ring", "ring", "stumbled"]
+        told = [what for what in found if what in ("ring", "stumbled")]
+        assert told == ["ring", "stumbled", "ring"]
+        assert [row.name for row in bench.database.messages.rows.values()] == ["b"]
+
+    run()
 
 
 @pytest.mark.parametrize(

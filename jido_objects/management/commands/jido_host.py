@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jido_objects import process
+from jido_objects.errors import JidoError
 from jido_objects.host import Host
 
 START_SECONDS = 60.0
@@ -36,7 +37,10 @@ class Command(BaseCommand):
             here = process.current()
             if here.settings.HOST == "never":
                 raise CommandError("JIDO_OBJECTS['HOST'] is 'never': this process may not host. Set it to 'auto' or 'always' here.")
-            here.ask_blocking(_begin, START_SECONDS)
+            try:
+                here.ask_blocking(_begin, START_SECONDS)
+            except JidoError as error:
+                raise CommandError(f"This process cannot host: {error}") from error
             self.stdout.write("Hosting objects. SIGTERM or CTRL-C ends it.")
             self.stdout.flush()
             ended.wait()
