@@ -315,6 +315,15 @@ class Pipeline:
                 logger.warning("The journal cannot be asked yet: %s", error, extra=about())
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
+            except Exception as error:
+                # A row that cannot be read, of one of these objects: the others are not to wait for it.
+                if len(batch) > 1:
+                    for one in batch:
+                        await self.ask_journal([one], began)
+                    return
+                logger.exception("What became of a batch cannot be read", extra=about(name=batch[0][0].name))
+                self._give_up(batch[0][0], error)
+                return
         if events.listening:
             events.emit(events.CommitSettled(_rows(batch), len(found), self._host.clock.monotonic() - began))
         for activation, _ in batch:
@@ -333,6 +342,12 @@ class Pipeline:
                     call.recorded = recorded
                     activation.answer_recorded(call)
             self.resolve(activation, redo)
+
+    def _give_up(self, activation: Activation, error: Exception) -> None:
+        for pending in activation.in_flight:
+            call = pending.answer.call
+            activation.fail(call, OutcomeUnknown(str(call), f"the journal cannot be read: {error!r}", call_id=call.call_id))
+        self.resolve(activation, [])
 
     async def _recorded(self, batch: list[tuple[Activation, Append]]) -> dict[Pending, Recorded | Forgotten]:
         """What the journal holds of these calls, whoever wrote it."""

@@ -17,11 +17,12 @@ from django.db import connections
 
 from jido_objects import DurableObject, ObjectException, Ref, process
 from jido_objects.activation import Activation
-from jido_objects.errors import CallFailed, CallTimeout, DeadlineExceeded, StoreError
+from jido_objects.errors import CallFailed, CallTimeout, DeadlineExceeded, OutcomeUnknown, StoreError
 from jido_objects.host import Host
+from jido_objects.pipeline import Pipeline
 from jido_objects.turns import Call
 from tests.app.objects import Counter
-from tests.integration.strikes import on_host, wait_for
+from tests.integration.strikes import on_host, struck, wait_for
 from tests.unit.test_refusals import Heavy, Mixed, Named, Only
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -325,3 +326,26 @@ def test_a_cast_is_applied_though_its_script_ends(act: str, database: str, setti
     assert time.monotonic() - began < 20
     assert Counter.at("c").peek() == {"value": 5}
     wait_for(lambda: Counter.at("c").call(Counter.add) == 6)
+
+
+def test_a_journal_that_cannot_be_read_after_a_lost_reply_leaves_nobody_waiting(database: str) -> None:
+    counters = [Counter.at("readable"), Counter.at("unreadable")]
+    for counter in counters:
+        counter.call(Counter.add)
+    (bad,) = on_host(lambda host: [one.object_id for one in host.activations.values() if one.name[1] == "unreadable"])
+    recall = Pipeline._recorded
+
+    async def unreadable(self: Any, batch: Any) -> Any:
+        if any(append.object_id == bad for _, append in batch):
+            raise RuntimeError("no row of ours")
+        return await recall(self, batch)
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(counter.using(timeout=20).acall(Counter.add) for counter in counters), return_exceptions=True)
+
+    with struck(Counter.at("a").label, "lost", times=2), mock.patch.object(Pipeline, "_recorded", unreadable):
+        fine, lost = asyncio.run(both())
+    assert fine == 2
+    assert isinstance(lost, OutcomeUnknown)
+    assert lost.applied is None
+    assert counters[1].using(timeout=5).call(Counter.add) == 2
