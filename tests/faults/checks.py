@@ -79,7 +79,7 @@ def check_tables(database: Database) -> list[Violation]:
             JOIN jido_object o ON o.id = s.object_id
             WHERE NOT EXISTS (SELECT 1 FROM jido_journal j WHERE j.object_id = s.object_id AND j.seq = s.seq AND j.epoch = s.epoch)
             UNION ALL SELECT o.key, count(*) || ' snapshots' FROM jido_snapshot s JOIN jido_object o ON o.id = s.object_id
-            GROUP BY o.id, o.key HAVING count(*) > 3""",
+            GROUP BY o.id, o.key HAVING count(*) > 24""",
         "buried": "SELECT CAST(id AS varchar), 'a lane without its term' FROM jido_lane WHERE term NOT IN (SELECT id FROM jido_term)",
     }
     return [Violation(kind, key, text) for kind, sql in questions.items() for key, text in database.ask(sql)]
