@@ -22,11 +22,11 @@ from jido_objects.stores.link import Statement
 from jido_objects.stores.opening import open_store
 from jido_objects.stores.protocol import Append, Entry, EntryKind, Store, TermInfo, Writer
 
-_COLUMNS = statements._COLUMNS
+_COLUMNS = statements.COLUMNS
 _IGNORED = " AND ".join(f"{name} IS NOT NULL" for name in ("$1::uuid", "$3::bigint[]", "$4::bigint[]", "$5::bigint[]"))
 UNFENCED = Statement(f"""INSERT INTO jido_journal (object_id, seq, {_COLUMNS}, format)
-SELECT r.object_id, r.seq, {statements._VALUES}, $2::smallint
-FROM unnest({statements._arrays(6, "bigint", "bigint", *statements._TYPES)}) AS r (object_id, seq, {_COLUMNS}) WHERE {_IGNORED}""")
+SELECT r.object_id, r.seq, {statements.VALUES}, $2::smallint
+FROM unnest({statements.arrays(6, "bigint", "bigint", *statements.TYPES)}) AS r (object_id, seq, {_COLUMNS}) WHERE {_IGNORED}""")
 
 
 @contextmanager
